@@ -1,0 +1,60 @@
+# Everything a person needs, on a machine with only Python 3.11+, venv and make.
+# `make` alone lists the targets. Set PYTHON to choose the interpreter of the first set-up.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+SECONDS ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock tables clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements/all.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("permitwait needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; choose another: make PYTHON=python3.12 setup" if sys.version_info < (3, 11) else 0)'
+	@echo "setting up $(VENV) (once, and after a change of dependencies)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/all.txt && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
+	fi
+	@touch $@
+
+setup: $(STAMP) ## make .venv with everything in it
+
+demo: $(STAMP) ## server, worker, permits and paper orders on this machine, then the checklist
+	@$(BIN)/permitwait demo
+
+test: $(STAMP) ## the tests, with a real server and real worker processes
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(STAMP) ## formatter, linter, type checker, generated documents
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m ops.tables --check
+
+format: $(STAMP) ## format the code, fix what the linter can fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## drain and wait against a stock Celery task: table here, JSON in bench/results/
+	@$(BIN)/python -m bench
+
+tables: $(STAMP) ## write the generated parts of the documents (JSON Schema, tables)
+	@$(BIN)/python -m ops.tables
+
+lock: $(STAMP) ## resolve the dependencies again into requirements/ (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  pyproject.toml -o requirements/run.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --all-extras pyproject.toml -o requirements/all.txt
+
+clean: ## remove everything make has made
+	rm -rf $(VENV) bench/results dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

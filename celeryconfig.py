@@ -1,0 +1,71 @@
+"""Celery settings; every line that is not Celery's default carries its reason."""
+
+from kombu import Queue
+
+from tasks.address import RedisAddress
+from tasks.settings import settings_of_process
+
+_settings = settings_of_process()
+
+
+def _options(url: str) -> dict[str, object]:
+    return {} if not url or url.startswith("amqp") else dict(RedisAddress.parse(url).celery_options)
+
+
+def _url(url: str) -> str:
+    return url if not url or url.startswith("amqp") else RedisAddress.parse(url).celery_url
+
+
+broker_url = _url(_settings.effective_broker_url)
+result_backend = _url(_settings.effective_result_backend)
+
+# A queue that nobody reads grows in silence; our worker reads all of ours.
+task_default_queue = "execute"
+task_queues = (Queue("execute"),)
+# Modules with tasks; the worker imports them, a producer does not need them.
+imports = ("tasks.execute",)
+
+# JSON only: a pickle body would run code on arrival.
+accept_content = ["json"]
+result_accept_content = ["json"]
+
+# The message is acknowledged when the plan has its outcome: a killed worker's plans come back.
+task_acks_late = True
+# A killed pool child alone must not acknowledge its message (with late acks alone Celery does).
+task_reject_on_worker_lost = True
+# One message in hand per thread and one ready: a killed worker leaves little to redeliver.
+worker_prefetch_multiplier = 2
+
+# The work is waiting for Redis: threads need one process and half the CPU of prefork per plan.
+worker_pool = "threads"
+# Measured with `make bench` on two cores: more threads add memory, not plans per second.
+worker_concurrency = 16
+# A blocked broker must not stop the start for ever, and a lost one is waited for.
+broker_connection_retry_on_startup = True
+# The record decides who may dispatch; cancelling an attempt in mid-dispatch would only add an unknown.
+worker_cancel_long_running_tasks_on_connection_loss = False
+# A stop lets attempts in hand finish and gives waiting messages back.
+worker_soft_shutdown_timeout = 5.0
+worker_enable_soft_shutdown_on_idle = True
+
+# kombu's defaults restore a killed worker's messages after an hour and 100 s (visibility 3600 s, sweep
+# 10 s x 10, mutex 300 s). No task of ours holds a message longer than the wait and a lease.
+broker_transport_options = {
+    "visibility_timeout": 30,
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+    "unacked_mutex_expire": 5,
+    "socket_keepalive": True,
+    **_options(_settings.effective_broker_url),
+}
+result_backend_transport_options = _options(_settings.effective_result_backend)
+# As long as the plan's own record.
+result_expires = _settings.record_ttl_s
+# Redis as result backend: no pub/sub wake-up is needed to read a dict, and a lost server must not stop us for long.
+redis_socket_timeout = 5.0
+
+# Flower and `celery events` see every plan without asking the workers first.
+worker_send_task_events = True
+
+enable_utc = True
+timezone = "UTC"

@@ -1,0 +1,149 @@
+-- Look at a plan, or consume its permits: all of them or none, in one step.
+--
+-- Promise: permits are deleted only together, only for a waiting plan, before its deadline, while the kill
+-- switch is off, and only if the very bytes that were judged still stand, each with a bounded life. The first
+-- call for a plan registers it: its deadline is set once and survives redelivery, other workers and skewed
+-- clocks. The clock is Redis TIME. Content is judged by the caller; this script only compares bytes.
+--
+-- KEYS[1]  record of the plan          HASH
+-- KEYS[2]  open plans by due time      ZSET
+-- KEYS[3]  timeline of the plan        STREAM
+-- KEYS[4]  kill switch                 STRING; off = absent, "", 0, false, off, no
+-- KEYS[5]  governor block record       STRING, exists = denied
+-- KEYS[6…] one permit per required issuer, in configured order
+--
+-- ARGV[1]  token of this attempt; a call re-sent with the same token gets the same verdict
+-- ARGV[2]  plan id
+-- ARGV[3]  content of the plan: symbol|action|decision
+-- ARGV[4]  intent as JSON, kept for whoever has to explain or end the plan
+-- ARGV[5]  bound of the wait, ms
+-- ARGV[6]  lease of a claim, ms
+-- ARGV[7]  grace after deadline or lease until the plan is overdue, ms
+-- ARGV[8]  largest time to live of a permit, ms
+-- ARGV[9]  largest permit that is returned, bytes
+-- ARGV[10] life of the timeline, s
+-- ARGV[11] epoch ms after which the intent is too old, "" = never
+-- ARGV[12] client order id
+-- ARGV[13] "look" or "consume"
+-- ARGV[14] consume: quantity to order, exact decimal text
+-- ARGV[15…] consume: the judged bytes of each permit, in the order of KEYS[6…]
+--
+-- Returns, first element of the list:
+--   "finished"  the plan has its outcome: the record follows as field, value, …
+--   "conflict"  the id is known with other content: the stored content follows
+--   "busy"      another attempt holds the claim: ms left of its lease follow
+--   "abandoned" the claim's lease is over and the claim is now the caller's: consumed epoch ms, lease end
+--               epoch ms, quantity, attempts and ms waited follow; permits are gone, the order must be looked up
+--   "consumed"  the permits are gone and the claim is the caller's: as above
+--   "stands"    nothing was consumed: now, taken up, deadline (epoch ms), attempts, switch, block record ("" =
+--               none, else "!" and its bytes), then per permit: type, time to live in ms, size, bytes
+
+local record, open, timeline, switch, block = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local FIRST_PERMIT = 6
+local token, plan_id, content, intent = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local wait_ms, lease_ms, grace_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local max_ttl_ms, max_bytes, timeline_ttl_s = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+local not_after_ms, order_id, mode, safe_qty = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
+local FIRST_JUDGED = 15
+local OFF = { [''] = true, ['0'] = true, ['false'] = true, ['off'] = true, ['no'] = true }
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local function whole(number) return string.format('%.0f', number) end
+
+local function note(...)
+  redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', ...)
+  redis.call('EXPIRE', timeline, timeline_ttl_s)
+end
+
+local known = redis.call('HMGET', record, 'state', 'content', 'taken_up_ms', 'deadline_ms', 'attempts', 'token',
+  'lease_until_ms', 'consumed_ms', 'safe_qty', 'recovering', 'last_token')
+local state, taken_up, deadline = known[1], tonumber(known[3]), tonumber(known[4])
+local attempts, lease_until = tonumber(known[5]) or 0, tonumber(known[7])
+
+if state and state ~= 'registered' and state ~= 'waiting' and state ~= 'consumed' then
+  local answer = redis.call('HGETALL', record)
+  table.insert(answer, 1, 'finished')
+  return answer
+end
+if state and known[2] ~= content then return { 'conflict', known[2] } end
+
+local function claimed(word, until_ms)
+  return { word, tonumber(known[8]), until_ms, known[9], attempts, tonumber(known[8]) - taken_up }
+end
+
+if state == 'consumed' then
+  if now >= lease_until then
+    -- The claimant is dead or frozen. From here on its token opens nothing; the new one may only look up.
+    lease_until = now + lease_ms
+    redis.call('HSET', record, 'token', token, 'lease_until_ms', whole(lease_until), 'recovering', '1')
+    redis.call('ZADD', open, whole(lease_until + grace_ms), plan_id)
+    note('event', 'claim_taken_over', 'token', token)
+    return claimed('abandoned', lease_until)
+  end
+  if known[6] ~= token then return { 'busy', lease_until - now } end
+  return claimed(known[10] and 'abandoned' or 'consumed', lease_until)
+end
+
+if not taken_up then
+  taken_up, deadline = now, now + wait_ms
+  redis.call('HSET', record, 'v', '1', 'state', 'waiting', 'plan_id', plan_id, 'content', content, 'intent', intent,
+    'taken_up_ms', whole(taken_up), 'deadline_ms', whole(deadline))
+  redis.call('ZADD', open, whole(deadline + grace_ms), plan_id)
+  note('event', 'taken_up', 'wait_ms', wait_ms)
+end
+if known[11] ~= token then
+  attempts = redis.call('HINCRBY', record, 'attempts', 1)
+  redis.call('HSET', record, 'last_token', token)
+end
+
+-- What stands now. A switch of the wrong type is a set switch; a block record of any type denies.
+local switch_type = redis.call('TYPE', switch)['ok']
+local switch_value = ''
+if switch_type == 'string' then
+  switch_value = redis.call('GET', switch)
+elseif switch_type ~= 'none' then
+  switch_value = 'a Redis ' .. switch_type
+end
+local block_type = redis.call('TYPE', block)['ok']
+local block_value = ''
+if block_type == 'string' then
+  block_value = '!' .. redis.call('GETRANGE', block, 0, max_bytes)
+elseif block_type ~= 'none' then
+  block_value = '!'
+end
+
+local answer = { 'stands', now, taken_up, deadline, attempts, switch_value, block_value }
+local consumable = mode == 'consume' and now < deadline and OFF[switch_value] and block_value == ''
+  and (not_after_ms == '' or now <= tonumber(not_after_ms))
+local seen = { 'event', 'look', 'attempt', attempts, 'left_ms', deadline - now }
+for i = FIRST_PERMIT, #KEYS do
+  local kind = redis.call('TYPE', KEYS[i])['ok']
+  local ttl_ms = redis.call('PTTL', KEYS[i])
+  local size, bytes = 0, ''
+  if kind == 'string' then
+    size = redis.call('STRLEN', KEYS[i])
+    if size <= max_bytes then bytes = redis.call('GET', KEYS[i]) end
+  end
+  consumable = consumable and kind == 'string' and ttl_ms > 0 and ttl_ms <= max_ttl_ms
+    and size <= max_bytes and bytes == ARGV[FIRST_JUDGED + i - FIRST_PERMIT]
+  for _, part in ipairs({ kind, ttl_ms, size, bytes }) do answer[#answer + 1] = part end
+  seen[#seen + 1] = 'ttl_ms:' .. KEYS[i]
+  seen[#seen + 1] = ttl_ms
+end
+
+if mode ~= 'consume' then
+  note(unpack(seen))
+  return answer
+end
+if not consumable then return answer end
+
+-- The claim is written before anything is deleted: a script that runs out of memory fails at its first write.
+lease_until = now + lease_ms
+redis.call('HSET', record, 'state', 'consumed', 'token', token, 'consumed_ms', whole(now), 'lease_until_ms',
+  whole(lease_until), 'safe_qty', safe_qty, 'client_order_id', order_id)
+redis.call('ZADD', open, whole(lease_until + grace_ms), plan_id)
+for i = FIRST_PERMIT, #KEYS do redis.call('DEL', KEYS[i]) end
+note('event', 'consumed', 'attempt', attempts, 'safe_qty', safe_qty, 'wait_ms', now - taken_up)
+return { 'consumed', now, lease_until, safe_qty, attempts, now - taken_up }

@@ -1,0 +1,89 @@
+-- The paper venue: accept or reject one reduce-only market order, in one step with the check of its claim.
+--
+-- Promise: an order is accepted only while the caller's claim stands (state, token, lease) and the kill switch
+-- is off, so that an attempt that was frozen cannot wake up and submit. The position never grows and never
+-- changes sign. Orders are not deduplicated: a doubled submission shows as two entries in the journal.
+-- Amounts are added as whole numbers of the smallest decimal place in play; below 2^53 a double holds
+-- whole numbers exactly, so nothing is rounded, and more than 15 digits are refused.
+--
+-- KEYS[1] record of the plan        HASH, only read
+-- KEYS[2] kill switch               STRING
+-- KEYS[3] position of the symbol    HASH: position_amt (signed decimal text), mark_price
+-- KEYS[4] journal                   STREAM, append only
+-- KEYS[5] order by client order id  HASH, for lookup
+-- KEYS[6] order number              INTEGER
+--
+-- ARGV[1] token of the claim
+-- ARGV[2] plan id
+-- ARGV[3] symbol
+-- ARGV[4] client order id
+-- ARGV[5] quantity, positive decimal text
+-- ARGV[6] length of the journal, entries (about)
+-- ARGV[7] life of the lookup entry, s
+--
+-- Returns, first element of the list:
+--   "accepted"    order id, side, quantity, price ("" = none known) follow
+--   "rejected"    the venue's code and a sentence follow
+--   "kill_switch" the switch was set after the permits were consumed; nothing was ordered
+--   "claim_lost"  the claim is another's or over: nothing was ordered, and the caller must not conclude anything
+
+local record, switch, position, journal, order, counter = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local token, plan_id, symbol, client_order_id, qty = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local journal_length, order_ttl_s = ARGV[6], ARGV[7]
+local OFF = { [''] = true, ['0'] = true, ['false'] = true, ['off'] = true, ['no'] = true }
+local MOST_DIGITS = 15
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local claim = redis.call('HMGET', record, 'state', 'token', 'lease_until_ms', 'recovering')
+if claim[1] ~= 'consumed' or claim[2] ~= token or claim[4] or now >= tonumber(claim[3]) then
+  return { 'claim_lost' }
+end
+local switch_type = redis.call('TYPE', switch)['ok']
+if switch_type ~= 'none' and not (switch_type == 'string' and OFF[redis.call('GET', switch)]) then
+  return { 'kill_switch' }
+end
+
+-- Decimal text as sign, digits before and digits after the point; nil where it is not plain decimal text.
+local function parts(text)
+  local sign, before, after = string.match(text or '', '^(%-?)(%d+)%.?(%d*)$')
+  if before then return sign, before, after end
+end
+local function scaled(sign, before, after, places)
+  local digits = before .. after .. string.rep('0', places - #after)
+  return tonumber(sign .. digits), #(string.gsub(digits, '^0+', ''))
+end
+
+local held = redis.call('HMGET', position, 'position_amt', 'mark_price')
+local held_sign, held_before, held_after = parts(held[1] or '0')
+local qty_sign, qty_before, qty_after = parts(qty)
+if not held_before then return { 'rejected', 'BAD_POSITION', 'position_amt is not plain decimal text' } end
+if not qty_before or qty_sign == '-' then return { 'rejected', 'BAD_QTY', 'the quantity is not plain decimal text' } end
+local places = math.max(#held_after, #qty_after)
+local amount, amount_digits = scaled(held_sign, held_before, held_after, places)
+local reduce, reduce_digits = scaled(qty_sign, qty_before, qty_after, places)
+if amount_digits > MOST_DIGITS or reduce_digits > MOST_DIGITS then
+  return { 'rejected', 'PRECISION', 'more than 15 digits' }
+end
+if reduce == 0 then return { 'rejected', 'BAD_QTY', 'the quantity is zero' } end
+-- -2022 is the code Binance USDT-M futures answers with when a reduce-only order would not reduce.
+if reduce > math.abs(amount) then
+  return { 'rejected', '-2022', 'reduce-only order of ' .. qty .. ' is above the position ' .. (held[1] or '0') }
+end
+
+local side = amount > 0 and 'SELL' or 'BUY'
+local left = math.abs(amount) - reduce
+local digits = string.format('%0' .. (places + 1) .. '.0f', left)
+local text = places == 0 and digits or string.sub(digits, 1, -places - 1) .. '.' .. string.sub(digits, -places)
+if amount < 0 and left > 0 then text = '-' .. text end
+
+local order_id = 'paper-' .. redis.call('INCR', counter)
+local price = held[2] or ''
+redis.call('XADD', journal, 'MAXLEN', '~', journal_length, '*', 'client_order_id', client_order_id, 'plan_id', plan_id,
+  'symbol', symbol, 'side', side, 'qty', qty, 'reduce_only', 'True', 'order_id', order_id, 'price', price)
+redis.call('HSET', position, 'position_amt', text)
+redis.call('HSET', order, 'order_id', order_id, 'plan_id', plan_id, 'symbol', symbol, 'side', side, 'qty', qty,
+  'price', price)
+redis.call('EXPIRE', order, order_ttl_s)
+return { 'accepted', order_id, side, qty, price }

@@ -1,0 +1,71 @@
+"""One attempt at a plan: look, judge, consume. Decides; nothing here ends a plan or places an order."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from tasks.consume import Abandoned, Busy, Conflict, Consumed, Finished, Gate, NotDurable
+from tasks.intent import ExecuteIntent
+from tasks.judge import Block, Rules, Stands, Wait, judge
+from tasks.settings import FUTURE_TOLERANCE_MS, Settings
+from tasks.venues import Venue
+
+#: Stands in where no quantity is there to be rounded.
+_NO_STEP: Final = Decimal(1)
+
+#: What stands may change between look and consumption this often before the attempt waits for its next turn.
+_MOST_LOOKS: Final = 5
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Permits are missing and there is time left."""
+
+    stands: Stands
+    missing: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The plan must end here, for the reason found on what stood."""
+
+    stands: Stands
+    block: Block
+
+
+Step = Consumed | NotDurable | Abandoned | Busy | Finished | Conflict | Waiting | Blocked
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The part of the settings that the judge needs."""
+    return Rules(
+        allowlist=frozenset(settings.allowlist),
+        permit_max_ttl_ms=settings.permit_max_ttl_ms,
+        plan_max_age_ms=settings.plan_max_age_ms,
+        future_tolerance_ms=FUTURE_TOLERANCE_MS,
+    )
+
+
+def attempt(gate: Gate, venue: Venue, rules: Rules, intent: ExecuteIntent, token: str) -> Step:
+    """Take a plan as far as it goes now. `Consumed` is the one answer after which an order may leave.
+
+    Raises:
+        StoreUnavailable: Redis or the venue gave no answer; nothing may be dispatched.
+    """
+    answer = gate.look(intent, token)
+    for _ in range(_MOST_LOOKS):
+        if not isinstance(answer, Stands):
+            return answer
+        finding = judge(answer, intent, rules, _quantity_step(venue, answer, intent.symbol))
+        if isinstance(finding, Block):
+            return Blocked(answer, finding)
+        if isinstance(finding, Wait):
+            return Waiting(answer, finding.missing)
+        answer = gate.consume(intent, token, finding)
+    return Waiting(answer, frozenset()) if isinstance(answer, Stands) else answer
+
+
+def _quantity_step(venue: Venue, stands: Stands, symbol: str) -> Decimal:
+    # Asked only where a quantity is there to be rounded: a waiting plan costs the venue nothing.
+    states_quantity = any(standing.name == "p33" and standing.kind == "string" for standing in stands.permits)
+    return venue.step(symbol) if states_quantity else _NO_STEP

@@ -1,0 +1,262 @@
+"""The gate: the one way to look at a plan, consume its permits and record its end, each in one Lua step."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, Final
+
+from tasks.errors import StoreUnavailable
+from tasks.intent import ExecuteIntent
+from tasks.judge import Ready, Standing, Stands
+from tasks.keys import Keys, client_order_id
+from tasks.outcome import STATES, Ending, Outcome, outcome_from_fields, plain
+from tasks.reasons import Reason
+from tasks.settings import ACK_WAIT_MS, DUE_GRACE_MS, STREAM_MAXLEN, Settings
+from tasks.store import Store
+from tasks.strictjson import MAX_BYTES
+
+#: Of a message that was set aside, this many characters are kept.
+_EXCERPT = 500
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to submit one order for one plan, until `lease_until_ms` (epoch ms, Redis clock)."""
+
+    token: str
+    safe_qty: str
+    lease_until_ms: int
+    wait_ms: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """All permits are gone and the claim is ours. The only answer after which an order may leave."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """Another attempt consumed and was lost; the claim is ours now, to look the order up, never to submit."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True)
+class NotDurable:
+    """All permits are gone and the claim is ours, but too few copies of that fact exist: no order may leave."""
+
+    claim: Claim
+    acknowledged: int
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Another attempt holds the claim for `lease_left_ms` more milliseconds at most."""
+
+    lease_left_ms: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The plan has its outcome; `fresh` when this very call recorded it."""
+
+    outcome: Outcome
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The plan id is known with other content."""
+
+    stored: str
+
+
+Answer = Consumed | NotDurable | Stands | Finished | Conflict | Busy | Abandoned
+
+
+class Gate:
+    """The record of every plan, and the permits in front of it, in one Redis under one namespace."""
+
+    def __init__(self, store: Store, patient: Store, settings: Settings) -> None:
+        """Take the store for every call, and a `patient` one whose timeout outlasts acknowledgements."""
+        self._store = store
+        self._patient = patient
+        self._settings = settings
+        self.keys: Final = Keys(settings.namespace)
+
+    def look(self, intent: ExecuteIntent, token: str) -> Answer:
+        """Register the plan if it is new, and tell what stands. Consumes nothing.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        return self._consume_permits(self._store, intent, token, "look", "", ())
+
+    def consume(self, intent: ExecuteIntent, token: str, ready: Ready) -> Answer:
+        """Consume every permit, if exactly the judged bytes and all other conditions still stand; else look.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error; the permits may be consumed under `token`.
+        """
+        wanted, quantity = self._settings.consume_acks, plain(ready.safe_qty)
+        if not wanted:
+            return self._consume_permits(self._store, intent, token, "consume", quantity, ready.judged)
+        with self._patient.on_one_connection() as store:
+            answer = self._consume_permits(store, intent, token, "consume", quantity, ready.judged)
+            if isinstance(answer, Consumed):
+                acknowledged = store.acknowledgements(wanted, ACK_WAIT_MS)
+                if acknowledged < wanted:
+                    return NotDurable(answer.claim, acknowledged)
+            return answer
+
+    def finish(self, ending: Ending, token: str, leaving: str) -> Finished | None:
+        """Record how a plan ended, from the state `leaving`; None when it is not in that state (look again).
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error; the outcome may be recorded.
+        """
+        keys, plan_id = self.keys, ending.plan_id
+        answer = self._store.run(
+            "finish_plan",
+            [keys.record(plan_id), keys.open, keys.timeline(plan_id), keys.results],
+            [
+                leaving,
+                STATES[ending.decision],
+                token,
+                plan_id,
+                self._settings.record_ttl_s,
+                STREAM_MAXLEN,
+                ending.detail,
+                *ending.fields(),
+            ],
+        )
+        word, *rest = answer
+        if word == b"moved":
+            return None
+        return Finished(_outcome(rest), fresh=word == b"finished")
+
+    def set_aside(self, task_id: str, plan_id: str | None, if_known: Reason, ending: Ending, excerpt: str) -> Finished:
+        """Put a message aside that must not touch a plan; `ending` is its outcome where no plan is known.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        keys, beside = self.keys, plan_id or task_id
+        if ending.reason is None:
+            raise ValueError("a message is set aside for a reason")
+        facts = [*ending.fields(), "attempts", "0", "wait_ms", "0"]
+        word, timestamp = self._store.run(
+            "set_aside",
+            [keys.record(beside), keys.timeline(beside), keys.rejected, keys.results, keys.refusal(task_id)],
+            [
+                task_id,
+                plan_id or "",
+                if_known.value,
+                ending.reason.value,
+                ending.detail,
+                excerpt[:_EXCERPT],
+                self._settings.record_ttl_s,
+                STREAM_MAXLEN,
+                *facts,
+            ],
+        )
+        fields = dict(_pairs(facts)) | {"timestamp": timestamp.decode()}
+        if word == b"known":
+            fields |= {"plan_id": plan_id or "", "reason": if_known.value, "error": if_known.error}
+        return Finished(outcome_from_fields(fields), fresh=word == b"new")
+
+    def _consume_permits(
+        self,
+        store: Store,
+        intent: ExecuteIntent,
+        token: str,
+        mode: str,
+        safe_qty: str,
+        judged: Sequence[bytes],
+    ) -> Answer:
+        keys, settings, plan_id = self.keys, self._settings, intent.plan_id
+        created_ms = intent.created_at_ms
+        answer = store.run(
+            "consume_permits",
+            [
+                keys.record(plan_id),
+                keys.open,
+                keys.timeline(plan_id),
+                keys.kill_switch,
+                keys.governor_block(plan_id),
+                *(keys.permit(name, plan_id) for name in settings.permits),
+            ],
+            [
+                token,
+                plan_id,
+                intent.content,
+                intent.model_dump_json(exclude_unset=True),
+                settings.permit_wait_ms,
+                settings.claim_lease_ms,
+                DUE_GRACE_MS,
+                settings.permit_max_ttl_ms,
+                MAX_BYTES,
+                settings.record_ttl_s,
+                "" if created_ms is None else created_ms + settings.plan_max_age_ms,
+                client_order_id(plan_id),
+                mode,
+                safe_qty,
+                *judged,
+            ],
+        )
+        return _read(answer, token, settings.permits)
+
+
+def _read(answer: list[Any], token: str, permits: tuple[str, ...]) -> Answer:
+    word, *rest = answer
+    if word == b"consumed":
+        return Consumed(_claim(rest, token))
+    if word == b"finished":
+        return Finished(_outcome(rest))
+    if word == b"abandoned":
+        return Abandoned(_claim(rest, token))
+    if word == b"busy":
+        return Busy(rest[0])
+    if word == b"conflict":
+        return Conflict(rest[0].decode(errors="replace"))
+    if word != b"stands":
+        raise StoreUnavailable(f"consume_permits: an answer this version does not know: {word!r}")
+    now_ms, taken_up_ms, deadline_ms, attempts, switch, block = rest[:6]
+    return Stands(
+        now_ms=now_ms,
+        taken_up_ms=taken_up_ms,
+        deadline_ms=deadline_ms,
+        attempts=attempts,
+        switch=switch,
+        block_record=block[1:] if block else None,
+        permits=tuple(_standings(rest[6:], permits)),
+    )
+
+
+def _claim(rest: list[Any], token: str) -> Claim:
+    _consumed_ms, lease_until_ms, safe_qty, attempts, wait_ms = rest
+    return Claim(token, safe_qty.decode(), lease_until_ms, wait_ms, attempts)
+
+
+def _standings(rest: list[Any], permits: tuple[str, ...]) -> Iterator[Standing]:
+    for place, name in enumerate(permits):
+        kind, ttl_ms, size, raw = rest[4 * place : 4 * place + 4]
+        yield Standing(name, kind.decode(), ttl_ms, size, raw)
+
+
+def _outcome(rest: list[bytes]) -> Outcome:
+    texts = [part.decode(errors="replace") for part in rest]
+    return outcome_from_fields(dict(_pairs(texts)))
+
+
+def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return ((left, right) for place, (left, right) in enumerate(pairwise(flat)) if place % 2 == 0)
+
+
+def quantity_of(claim: Claim) -> Decimal:
+    """The quantity a claim was made for, exactly."""
+    return Decimal(claim.safe_qty)

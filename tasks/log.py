@@ -1,0 +1,71 @@
+"""The lines operators grep for. Their starts are fixed (CONTRACT "Log lines"); more pairs may follow."""
+
+import logging
+from decimal import ROUND_DOWN, Decimal
+
+from tasks.consume import Claim
+from tasks.judge import Stands
+from tasks.outcome import Outcome
+
+logger = logging.getLogger("permitwait")
+
+#: `safe_qty` is shown with this many decimals, rounded down like the quantity itself.
+_SHOWN = Decimal("0.0001")
+
+
+def log_ok(plan_id: str, symbol: str, claim: Claim) -> None:
+    """Permits are consumed; once per plan."""
+    shown = Decimal(claim.safe_qty).quantize(_SHOWN, rounding=ROUND_DOWN)
+    logger.info(
+        "[PERMIT_WAIT] OK plan=%s wait_ms=%d safe_qty=%s symbol=%s attempts=%d",
+        plan_id,
+        claim.wait_ms,
+        shown,
+        symbol,
+        claim.attempts,
+    )
+
+
+def log_block(outcome: Outcome, stands: Stands | None, detail: str) -> None:
+    """A plan ended blocked; once per plan. TTLs are -2 where no permit was looked at."""
+    logger.warning(
+        "[PERMIT_WAIT] BLOCK plan=%s reason=%s gov_ttl=%d p33_ttl=%d wait_ms=%d symbol=%s attempts=%d detail=%s",
+        outcome.plan_id,
+        outcome.reason,
+        stands.ttl_s("governor") if stands else -2,
+        stands.ttl_s("p33") if stands else -2,
+        outcome.wait_ms,
+        outcome.symbol or "-",
+        outcome.attempts,
+        ascii(detail),
+    )
+
+
+def log_venue(outcome: Outcome) -> None:
+    """What became of the order of a plan whose permits were consumed."""
+    logger.log(
+        logging.INFO if outcome.decision == "EXECUTE" else logging.WARNING,
+        "[ORDER] %s plan=%s client_order_id=%s executed=%s reason=%s attempts=%d",
+        outcome.decision,
+        outcome.plan_id,
+        outcome.client_order_id,
+        outcome.executed,
+        outcome.reason or "-",
+        outcome.attempts,
+    )
+
+
+def log_set_aside(task_id: str, plan_id: str | None, reason: str, detail: str) -> None:
+    """A message was put aside without touching the plan it names."""
+    logger.warning(
+        "[SET_ASIDE] task=%s plan=%s reason=%s detail=%s",
+        ascii(task_id),
+        plan_id or "-",
+        reason,
+        ascii(detail[:300]),
+    )
+
+
+def log_unavailable(plan_id: str, error: Exception, pause_ms: int) -> None:
+    """Redis or the venue gave no answer; nothing was dispatched, and the plan is tried again."""
+    logger.warning("[UNAVAILABLE] plan=%s again_in_ms=%d error=%s", plan_id, pause_ms, ascii(str(error)))

@@ -1,0 +1,113 @@
+"""The outcome: what every plan ends with, once; returned by the task, stored in the record, sent to the stream."""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.reasons import Reason
+
+Decision = Literal["EXECUTE", "BLOCKED", "REJECTED", "UNKNOWN"]
+
+#: The record's state for each decision.
+STATES: Final[dict[Decision, str]] = {
+    "EXECUTE": "done",
+    "BLOCKED": "blocked",
+    "REJECTED": "rejected",
+    "UNKNOWN": "unknown",
+}
+
+
+class Outcome(BaseModel):
+    """How a plan ended. Field order is the order on screen: dashboards cut long results, so short facts lead.
+
+    Attributes:
+        decision: EXECUTE (order accepted, or dry run), BLOCKED (our refusal), REJECTED (the venue's), UNKNOWN.
+        reason: why not, from `Reason`; empty when executed.
+        wait_ms: from the moment a worker took the plan up to the consumption, or to the block; Redis clock.
+        safe_qty: the quantity consumed for, exact decimal text; empty where none was.
+        timestamp: epoch seconds of the end, Redis clock.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    decision: Decision
+    reason: str
+    plan_id: str
+    symbol: str
+    executed: bool
+    would_execute: bool
+    wait_ms: int
+    attempts: int
+    safe_qty: str
+    error: str
+    client_order_id: str
+    timestamp: float
+    steps_results: list[dict[str, Any]]
+
+    def as_result(self) -> dict[str, Any]:
+        """The task's return value: JSON types only."""
+        return self.model_dump()
+
+
+class Ending(BaseModel):
+    """An outcome before the store adds `attempts`, `wait_ms` and `timestamp` on its own clock."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    decision: Decision
+    plan_id: str
+    symbol: str
+    reason: Reason | None = None
+    detail: str = ""
+    executed: bool = False
+    would_execute: bool = False
+    safe_qty: str = ""
+    client_order_id: str = ""
+    steps_results: tuple[dict[str, Any], ...] = ()
+
+    def fields(self) -> list[str]:
+        """Field, value, … as text, as the record and the result stream keep them."""
+        facts = {
+            "plan_id": self.plan_id,
+            "symbol": self.symbol,
+            "decision": self.decision,
+            "executed": str(self.executed),
+            "would_execute": str(self.would_execute),
+            "reason": self.reason.value if self.reason else "",
+            "error": self.reason.error if self.reason else "",
+            "safe_qty": self.safe_qty,
+            "client_order_id": self.client_order_id,
+            "steps_results": json.dumps(self.steps_results),
+        }
+        return [part for fact in facts.items() for part in fact]
+
+
+def outcome_from_fields(fields: Mapping[str, str]) -> Outcome:
+    """Read an outcome back from a record or a result entry.
+
+    Raises:
+        KeyError: when the fields are not those of a finished plan.
+    """
+    return Outcome(
+        decision=fields["decision"],  # type: ignore[arg-type] # checked by the model
+        reason=fields["reason"],
+        plan_id=fields["plan_id"],
+        symbol=fields["symbol"],
+        executed=fields["executed"] == "True",
+        would_execute=fields["would_execute"] == "True",
+        wait_ms=int(fields["wait_ms"]),
+        attempts=int(fields["attempts"]),
+        safe_qty=fields["safe_qty"],
+        error=fields["error"],
+        client_order_id=fields["client_order_id"],
+        timestamp=float(fields["timestamp"]),
+        steps_results=json.loads(fields["steps_results"]),
+    )
+
+
+def plain(quantity: Decimal) -> str:
+    """Exact decimal text without an exponent."""
+    return f"{quantity:f}"

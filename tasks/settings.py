@@ -1,0 +1,215 @@
+"""Every setting, its default, its bounds and its meaning. The only file that reads the environment."""
+
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tasks.address import RedisAddress
+from tasks.errors import BadSettings
+from tasks.intent import SYMBOL
+from tasks.reasons import PERMIT_NAMES
+
+#: Never optional: without both there is no gate.
+ALWAYS_REQUIRED: Final = ("governor", "p33")
+
+#: Issuers that this project contains.
+OWN_ISSUERS: Final = ("governor", "p33")
+
+#: A call to Redis longer than this is lost: well under the shortest sensible wait, so that one slow call
+#: cannot eat the bound (redis-py 8.1 would wait 5 s and try 10 times).
+CALL_TIMEOUT_MS: Final = 250
+
+#: How long acknowledgements are waited for: `appendfsync everysec` needs up to a second.
+ACK_WAIT_MS: Final = 1_100
+
+#: An intent may come from a producer whose clock is this far ahead of Redis.
+FUTURE_TOLERANCE_MS: Final = 5_000
+
+#: Streams keep about this many entries (the figure of the system we re-create).
+STREAM_MAXLEN: Final = 10_000
+
+#: The paper venue's journal keeps at least this many entries.
+JOURNAL_MAXLEN: Final = 100_000
+
+#: An unfinished plan is overdue this long after its deadline or its lease.
+DUE_GRACE_MS: Final = 2_000
+
+LIVE_CONFIRMATION: Final = "yes-real-money"
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Effective settings of one process, read once from the environment and from `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="APPLY_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    redis_url: str = Field(
+        default="",
+        description="Permits, records and streams: redis:// rediss:// redis+socket:// (or unix://) or "
+        "sentinel://host:port,host:port/<master>/<db>. Unset: the embedded server, for demo, up and tests only.",
+    )
+    broker_url: str = Field(default="", description="Celery broker; also amqp://. Default: APPLY_REDIS_URL.")
+    result_backend: str = Field(default="", description="Celery results. Default: APPLY_REDIS_URL.")
+    namespace: str = Field(
+        default="quantum",
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="First part of every key. One broker database or vhost per namespace.",
+    )
+    mode: Literal["dry_run", "paper", "testnet", "live"] = Field(
+        default="dry_run",
+        description="dry_run: the whole gate runs and consumes, no order leaves. paper: orders go to the paper "
+        "venue. testnet, live: the exchange.",
+    )
+    live_confirm: str = Field(default="", description=f"Must be {LIVE_CONFIRMATION} in mode live.")
+    allowlist: Names = Field(default=("BTCUSDT",), description="Symbols that may be traded, comma separated.")
+    permits: Names = Field(
+        default=ALWAYS_REQUIRED,
+        description="Required permits, comma separated. governor and p33 are always required; p26 can be added.",
+    )
+    issuers: Names = Field(
+        default=OWN_ISSUERS,
+        description="Permit issuers that we run ourselves, comma separated; empty where others issue them.",
+    )
+    permit_wait_ms: int = Field(
+        default=1200, ge=1, le=60_000, description="Bound of the wait for the permits, on the Redis clock."
+    )
+    permit_step_ms: int = Field(
+        default=100,
+        ge=10,
+        le=10_000,
+        description="Longest pause between attempts while permits are not watched.",
+    )
+    permit_max_ttl_ms: int = Field(
+        default=120_000,
+        ge=1_000,
+        le=3_600_000,
+        description="A permit that lives longer than this is refused.",
+    )
+    plan_max_age_ms: int = Field(
+        default=60_000, ge=1_000, le=86_400_000, description="An intent older than this never executes."
+    )
+    record_ttl_s: int = Field(
+        default=86_400, ge=60, le=31_536_000, description="How long a finished plan's record is kept."
+    )
+    claim_lease_ms: int = Field(
+        default=10_000,
+        ge=1_000,
+        le=600_000,
+        description="How long a consumed plan belongs to the attempt that consumed it.",
+    )
+    consume_acks: int = Field(
+        default=0, ge=0, le=16, description="Replica or AOF acknowledgements wanted before dispatch."
+    )
+
+    @field_validator("allowlist", "permits", "issuers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+        return value
+
+    @field_validator("allowlist")
+    @classmethod
+    def _symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        import re  # noqa: PLC0415 - only here
+
+        bad = [symbol for symbol in value if not re.fullmatch(SYMBOL[1:-1], symbol)]
+        if bad:
+            raise ValueError(f"{bad[0]!r} is not a symbol (2 to 30 of A-Z and 0-9)")
+        if not value:
+            raise ValueError("at least one symbol must be allowed")
+        return value
+
+    @field_validator("permits")
+    @classmethod
+    def _permits(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in PERMIT_NAMES]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not a permit; known are {', '.join(PERMIT_NAMES)}")
+        return tuple(name for name in ALWAYS_REQUIRED if name not in value) + value
+
+    @field_validator("issuers")
+    @classmethod
+    def _issuers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in OWN_ISSUERS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not an issuer of ours; known are {', '.join(OWN_ISSUERS)}")
+        return value
+
+    @field_validator("redis_url", "result_backend")
+    @classmethod
+    def _redis(cls, value: str) -> str:
+        if value:
+            RedisAddress.parse(value)
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker(cls, value: str) -> str:
+        if value and not value.startswith(("amqp://", "amqps://")):
+            try:
+                RedisAddress.parse(value)
+            except ValueError as error:
+                raise ValueError(f"{error}, or with amqp:// or amqps://") from None
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> "Settings":
+        if self.permit_step_ms > self.permit_wait_ms:
+            raise ValueError("APPLY_PERMIT_STEP_MS must not be above APPLY_PERMIT_WAIT_MS")
+        if self.record_ttl_s * 1000 <= self.plan_max_age_ms + self.permit_wait_ms:
+            raise ValueError("APPLY_RECORD_TTL_S must outlast APPLY_PLAN_MAX_AGE_MS, or a repeat could run again")
+        if self.mode == "live" and self.live_confirm != LIVE_CONFIRMATION:
+            raise ValueError(f"APPLY_MODE=live also needs APPLY_LIVE_CONFIRM={LIVE_CONFIRMATION}")
+        return self
+
+    @property
+    def effective_broker_url(self) -> str:
+        """Where the messages are."""
+        return self.broker_url or self.redis_url
+
+    @property
+    def effective_result_backend(self) -> str:
+        """Where Celery keeps results."""
+        return self.result_backend or self.redis_url
+
+
+def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, checked by the model
+    """Settings from the environment and `.env`; `overrides` win.
+
+    Raises:
+        BadSettings: one line that names the setting, the value and what is allowed.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        message = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            raise BadSettings(message) from None
+        name = f"APPLY_{problem['loc'][0]}".upper()
+        shown = masked(name, problem["input"]) if isinstance(problem["input"], str) else repr(problem["input"])
+        raise BadSettings(f"{name}={shown} is not allowed: {message}") from None
+
+
+@lru_cache(maxsize=1)
+def settings_of_process() -> Settings:
+    """The settings this process runs with, read once."""
+    return read_settings()
+
+
+def masked(name: str, value: object) -> str:
+    """`value` as text with any password in an address replaced by stars."""
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    if not name.endswith(("_URL", "_BACKEND")) or "@" not in text:
+        return text
+    scheme, _, rest = text.partition("://")
+    login, _, place = rest.rpartition("@")
+    user = login.partition(":")[0] if ":" in login else urlsplit(f"x://{login}@h").username or ""
+    return f"{scheme}://{user}:***@{place}"

@@ -1,0 +1,96 @@
+"""What every test shares: no inherited settings, one real server per test process, one namespace per test."""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+import redis
+
+from ops.server import EmbeddedServer
+from tasks.address import RedisAddress
+from tasks.consume import Gate
+from tasks.execute import Parts
+from tasks.keys import Keys
+from tasks.settings import Settings
+from tasks.store import Store, connect
+from tasks.venues.paper import PaperVenue
+
+_numbers = count(1)
+
+#: Keys that live on without a time to live or a length, by promise (CONTRACT "Keys").
+_LASTING = (":apply:open", ":global:kill_switch", ":paper:position:", ":paper:order_number", ":stream:")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_inherited_settings() -> Iterator[None]:
+    """A developer's own settings must not decide what a test sees."""
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(("APPLY_", "GOV_", "P33_"))}
+    yield
+    os.environ.update(kept)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """A real server on its own socket, for all tests of this process."""
+    with EmbeddedServer() as running:
+        yield running
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses."""
+    return f"t{os.getpid()}x{next(_numbers)}"
+
+
+@pytest.fixture
+def keys(namespace: str) -> Keys:
+    """Key names of this test."""
+    return Keys(namespace)
+
+
+@pytest.fixture
+def client(server: EmbeddedServer, namespace: str) -> Iterator[redis.Redis]:
+    """A plain client, as issuers and operators have one; afterwards no key of ours may lack its bound."""
+    plain = connect(RedisAddress.parse(server.url), timeout_ms=5_000)
+    yield plain
+    leaked = [
+        key
+        for key in (raw.decode() for raw in plain.scan_iter(match=f"{namespace}:*", count=1000))
+        if plain.ttl(key) == -1
+        and not any(part in key for part in _LASTING)
+        and not (":apply:execution:" in key and plain.hget(key, "ended_ms") is None)
+        and ":permit:" not in key
+        and ":governor:block:" not in key
+    ]
+    plain.close()
+
+    assert [] == leaked
+
+
+@pytest.fixture
+def settings(server: EmbeddedServer, namespace: str) -> Settings:
+    """Paper trading in one symbol, with the contract's defaults otherwise."""
+    return Settings(redis_url=server.url, namespace=namespace, mode="paper", _env_file=None)
+
+
+@pytest.fixture
+def make_parts() -> Iterator[Callable[[Settings], Parts]]:
+    """Makes what a worker process has: the shipped gate and the paper venue, on the real server."""
+    stores: list[Store] = []
+
+    def make(settings: Settings) -> Parts:
+        store = Store(connect(RedisAddress.parse(settings.redis_url), timeout_ms=5_000))
+        stores.append(store)
+        venue = PaperVenue(store, Keys(settings.namespace), settings.record_ttl_s)
+        return Parts(settings, Gate(store, store, settings), venue)
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def parts(make_parts: Callable[[Settings], Parts], settings: Settings) -> Parts:
+    """One executor with the settings of this test."""
+    return make_parts(settings)

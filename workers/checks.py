@@ -1,0 +1,101 @@
+"""What must hold before a worker takes its first message. Each refusal is one line that says what to do."""
+
+import time
+from typing import Any, Final
+
+import redis
+
+from tasks.address import RedisAddress
+from tasks.errors import BadSettings, PermitWaitError
+from tasks.settings import Settings
+from tasks.store import connect
+
+#: Redis may still be starting or loading its data for this long.
+REACHABLE_WITHIN_S: Final = 10.0
+
+_PAUSE_S: Final = 0.2
+
+#: Pools that run Celery's event loop beside the tasks; gevent and eventlet replace it.
+POOLS: Final = ("threads", "prefork", "solo")
+
+
+class RefusedToStart(PermitWaitError):
+    """Raised when a worker must not start; the text is one line for the operator."""
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that are valid by themselves but that a worker cannot run with.
+
+    Raises:
+        BadSettings: in one line.
+    """
+    if not settings.redis_url:
+        raise BadSettings(
+            "APPLY_REDIS_URL is not set; a worker needs the Redis that holds the permits, e.g. "
+            "APPLY_REDIS_URL=redis://localhost:6379/0 (to try things out: permitwait demo)"
+        )
+    if settings.mode in {"testnet", "live"}:
+        raise BadSettings(f"APPLY_MODE={settings.mode}: this version has no exchange adapter; use dry_run or paper")
+
+
+def check_pool(pool: type) -> None:
+    """Refuse a pool without Celery's event loop, on which waiting plans depend.
+
+    Raises:
+        RefusedToStart: in one line.
+    """
+    name = pool.__module__.rpartition(".")[2]
+    known = {"thread": "threads"}.get(name, name)
+    if known not in POOLS:
+        raise RefusedToStart(f"pool {known} is not supported; use one of {', '.join(POOLS)} (--pool threads)")
+
+
+def check_server(settings: Settings, within_s: float = REACHABLE_WITHIN_S) -> None:
+    """Refuse a Redis that cannot be reached, may evict keys, is read only, or is a cluster.
+
+    Raises:
+        RefusedToStart: in one line.
+    """
+    client = connect(RedisAddress.parse(settings.redis_url), timeout_ms=1_000)
+    try:
+        _check(_reached(client, within_s))
+    finally:
+        client.close()
+
+
+def _reached(client: "redis.Redis", within_s: float) -> dict[str, Any]:
+    give_up = time.monotonic() + within_s
+    while True:
+        try:
+            info: dict[str, Any] = dict(client.info())
+        except redis.ResponseError as error:
+            raise RefusedToStart(f"Redis at APPLY_REDIS_URL refused INFO: {error}") from error
+        except redis.AuthenticationError as error:
+            raise RefusedToStart(f"Redis at APPLY_REDIS_URL refused the login: {error}") from error
+        except redis.RedisError as error:
+            if time.monotonic() + _PAUSE_S > give_up:
+                raise RefusedToStart(
+                    f"Redis at APPLY_REDIS_URL could not be reached for {within_s:g} s: {error}"
+                ) from error
+        else:
+            if not info.get("loading"):
+                return info
+            if time.monotonic() + _PAUSE_S > give_up:
+                raise RefusedToStart(f"Redis at APPLY_REDIS_URL is still loading its data after {within_s:g} s")
+        time.sleep(_PAUSE_S)
+
+
+def _check(info: dict[str, Any]) -> None:
+    if info.get("cluster_enabled"):
+        raise RefusedToStart(
+            "Redis at APPLY_REDIS_URL is a cluster: one plan's keys would be spread over slots; "
+            "use a single server or sentinel, and shard by APPLY_NAMESPACE"
+        )
+    policy = info.get("maxmemory_policy", "unknown")
+    if policy != "noeviction":
+        raise RefusedToStart(
+            f"Redis at APPLY_REDIS_URL may evict keys (maxmemory-policy {policy}): a lost record could let a plan "
+            "run twice; set maxmemory-policy noeviction"
+        )
+    if info.get("role", "master") != "master":
+        raise RefusedToStart("Redis at APPLY_REDIS_URL is a read-only replica; point it at the master")
