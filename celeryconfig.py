@@ -2,22 +2,13 @@
 
 from kombu import Queue
 
-from tasks.address import RedisAddress
+from tasks.address import for_celery
 from tasks.settings import settings_of_process
 
 _settings = settings_of_process()
 
-
-def _options(url: str) -> dict[str, object]:
-    return {} if not url or url.startswith("amqp") else dict(RedisAddress.parse(url).celery_options)
-
-
-def _url(url: str) -> str:
-    return url if not url or url.startswith("amqp") else RedisAddress.parse(url).celery_url
-
-
-broker_url = _url(_settings.effective_broker_url)
-result_backend = _url(_settings.effective_result_backend)
+broker_url, _broker_options = for_celery(_settings.effective_broker_url)
+result_backend, result_backend_transport_options = for_celery(_settings.effective_result_backend)
 
 # A queue that nobody reads grows in silence; our worker reads all of ours.
 task_default_queue = "execute"
@@ -56,9 +47,8 @@ broker_transport_options = {
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 5,
     "socket_keepalive": True,
-    **_options(_settings.effective_broker_url),
+    **_broker_options,
 }
-result_backend_transport_options = _options(_settings.effective_result_backend)
 # As long as the plan's own record.
 result_expires = _settings.record_ttl_s
 # Redis as result backend: no pub/sub wake-up is needed to read a dict, and a lost server must not stop us for long.

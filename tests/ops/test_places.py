@@ -29,7 +29,7 @@ def test_data_lives_in_the_users_data_folder(tmp_path: Path) -> None:
 def test_nothing_is_found_and_nothing_is_made_where_nothing_was(tmp_path: Path) -> None:
     """Where no command ever ran, there is no server, and looking for one makes no folder."""
     assert find_server() is None
-    assert list(tmp_path.iterdir()) == []
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_running_server_is_found_and_left_alone(tmp_path: Path) -> None:

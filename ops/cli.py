@@ -1,0 +1,97 @@
+"""The console script `permitwait`. Every command is one file beside this one, imported when it is called.
+
+Exit codes: 0 good, 1 the answer is no, 2 usage or bad input, 3 Redis or broker unreachable.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tasks.errors import BadSettings, PermitWaitError, StoreUnavailable
+
+BAD_INPUT = 2
+UNREACHABLE = 3
+
+app = typer.Typer(
+    name="permitwait",
+    help="Run, feed and inspect the permit gate. Data goes to stdout, messages to stderr.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+
+
+@app.command()
+def demo(*, as_json: AsJson = False) -> None:
+    """Show the gate at work: server, worker, permits, paper orders, then the checklist."""
+    from ops.demo import run  # noqa: PLC0415 - a command pays only for itself
+
+    raise typer.Exit(run(as_json=as_json))
+
+
+@app.command()
+def up() -> None:
+    """Run an embedded server and a worker until Ctrl-C; the data is kept."""
+    from ops.up import run  # noqa: PLC0415 - a command pays only for itself
+
+    raise typer.Exit(run())
+
+
+@app.command()
+def submit(
+    file: Annotated[str, typer.Argument(help="Intents as JSON lines; - reads standard input.")],
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Print every plan's outcome; exit 1 unless all execute.")
+    ] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for one outcome.", min=0)] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Submit plans: validate each intent, register its plan, send its task."""
+    from ops.reach import reachable_settings  # noqa: PLC0415 - a command pays only for itself
+    from ops.submit import run  # noqa: PLC0415 - a command pays only for itself
+
+    settings = reachable_settings()
+    if file == "-":
+        code = run(sys.stdin, settings, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    else:
+        try:
+            with Path(file).open(encoding="utf-8") as source:
+                code = run(source, settings, wait=wait, timeout_s=timeout_s, as_json=as_json)
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{file} cannot be read: {error}") from error
+    raise typer.Exit(code)
+
+
+@app.command()
+def config(*, as_json: AsJson = False) -> None:
+    """List every setting in force, with its meaning; secrets are masked."""
+    from ops.config import show  # noqa: PLC0415 - a command pays only for itself
+
+    show(as_json=as_json)
+
+
+def main() -> None:
+    """Run the tool; an error becomes one line on stderr and the exit code that names its kind."""
+    try:
+        app()
+    except StoreUnavailable as error:
+        _end(error, UNREACHABLE)
+    except BadSettings as error:
+        _end(error, BAD_INPUT)
+    except PermitWaitError as error:
+        _end(error, 1)
+    except BrokenPipeError:
+        # The reader of our output went away, for example `| head`.
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _end(error: Exception, code: int) -> None:
+    print(f"permitwait: {error}", file=sys.stderr)  # noqa: T201 - the one line a person gets
+    sys.exit(code)

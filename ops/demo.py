@@ -1,0 +1,150 @@
+"""`permitwait demo`: the gate at work on this machine, then the checklist that says whether it held."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Final, cast
+
+import redis
+
+from ops import screen
+from ops.child import Child, celery_command
+from ops.demo_plans import POSITIONS, Scenario, kill_switch_scenario, scenarios
+from ops.demo_report import Report, Row, show
+from ops.places import server_dir
+from ops.server import DataDirInUse, EmbeddedServer
+from tasks.address import RedisAddress
+from tasks.errors import OutcomePending
+from tasks.keys import Keys
+from tasks.outcome import Outcome
+from tasks.settings import Settings, read_settings
+from tasks.store import connect
+from tasks.submit import Handle, submit
+
+#: Until the worker reads its queue; a cold start on a slow machine takes several seconds.
+_WORKER_READY_S: Final = 40.0
+
+_OUTCOME_S: Final = 15.0
+
+
+def run(*, as_json: bool) -> int:
+    """Run every scenario; exit code 0 only if the checklist holds."""
+    started = time.monotonic()
+    with _server() as server:
+        settings = read_settings(
+            redis_url=server.url, broker_url="", result_backend="", mode="paper", allowlist=tuple(POSITIONS)
+        )
+        keys = Keys(settings.namespace)
+        client = connect(RedisAddress.parse(server.url), timeout_ms=5_000)
+        for symbol, (amount, step, price) in POSITIONS.items():
+            client.hset(
+                keys.paper_position(symbol), mapping={"position_amt": amount, "step": step, "mark_price": price}
+            )
+        screen.say("starting server and worker …")
+        lines: list[str] = []
+        worker = _start_worker(server.url, settings, lines)
+        try:
+            screen.say(
+                f"worker ready after {time.monotonic() - started:.1f} s; plans and their permits are on the way\n"
+            )
+            rows = _play(client, settings, keys)
+        finally:
+            worker.stop()
+        report = Report.of(rows, lines, client, keys, settings)
+        client.close()
+    show(report, as_json=as_json, took_s=time.monotonic() - started)
+    return 0 if report.holds else 1
+
+
+@contextmanager
+def _server() -> Iterator[EmbeddedServer]:
+    """A fresh server in the demo's place; a second demo at the same time gets a place of its own."""
+    place = server_dir("demo")
+    server = EmbeddedServer(place)
+    try:
+        server.start()
+    except DataDirInUse:
+        screen.say("another demo runs: this one keeps no data")
+        server = EmbeddedServer()
+        server.start()
+    else:
+        server.stop()
+        for left in place.glob("appendonlydir"):
+            shutil.rmtree(left)
+        server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _start_worker(url: str, settings: Settings, lines: list[str]) -> Child:
+    ready = threading.Event()
+
+    def read(line: str) -> None:
+        lines.append(line)
+        if " ready." in line:
+            ready.set()
+        if "[PERMIT_WAIT]" in line:
+            screen.coloured(line[line.index("[PERMIT_WAIT]") :])
+
+    env = {
+        "APPLY_REDIS_URL": url,
+        "APPLY_BROKER_URL": "",
+        "APPLY_RESULT_BACKEND": "",
+        "APPLY_MODE": "paper",
+        "APPLY_ALLOWLIST": ",".join(settings.allowlist),
+    }
+    worker = Child(celery_command("worker", "--loglevel", "INFO", "--hostname", f"demo{os.getpid()}@%h"), env, read)
+    give_up = time.monotonic() + _WORKER_READY_S
+    while not ready.wait(0.05):
+        if not worker.running() or time.monotonic() > give_up:
+            worker.stop()
+            screen.say("\n".join(lines[-15:]))
+            raise SystemExit("permitwait: the demo's worker did not become ready; its last lines are above")
+    return worker
+
+
+def _play(client: "redis.Redis", settings: Settings, keys: Keys) -> list[Row]:
+    run_id = f"demo{int(time.time()) % 1_000_000:06d}"
+    rows = _play_together(client, settings, keys, scenarios(keys, run_id))
+    halted = _play_together(client, settings, keys, [kill_switch_scenario(keys, run_id)])
+    client.delete(keys.kill_switch)
+    return rows + halted
+
+
+def _play_together(client: "redis.Redis", settings: Settings, keys: Keys, together: list[Scenario]) -> list[Row]:
+    """Submit all scenarios at once, play the issuers' part, and collect each outcome."""
+    timeline = sorted(
+        ((write.after_ms, number, write) for number, scenario in enumerate(together) for write in scenario.writes),
+        key=lambda entry: entry[:2],
+    )
+    # Permits that are early are there before the plan is.
+    for after_ms, _, write in timeline:
+        if after_ms == 0:
+            client.set(write.key, write.value, ex=write.ttl_s or None)
+    handles = [submit(scenario.intent, settings=settings) for scenario in together]
+    began = time.monotonic()
+    for number, scenario in enumerate(together):
+        for _ in range(scenario.sends - 1):
+            handles[number] = submit(scenario.intent, settings=settings)
+    for after_ms, _, write in timeline:
+        if after_ms:
+            time.sleep(max(0.0, began + after_ms / 1000 - time.monotonic()))
+            client.set(write.key, write.value, ex=write.ttl_s or None)
+    return [_row(client, keys, scenario, handle) for scenario, handle in zip(together, handles, strict=True)]
+
+
+def _row(client: "redis.Redis", keys: Keys, scenario: Scenario, handle: Handle) -> Row:
+    outcome: Outcome | None = None
+    try:
+        outcome = handle.result(_OUTCOME_S)
+    except OutcomePending as error:
+        screen.say(str(error))
+    journal = cast("list[tuple[bytes, dict[bytes, bytes]]]", client.xrange(keys.paper_orders))
+    orders = [Decimal(entry[b"qty"].decode()) for _, entry in journal if entry[b"plan_id"].decode() == handle.plan_id]
+    return Row(scenario, handle.plan_id, outcome, orders)
