@@ -37,6 +37,11 @@ class Child:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the guard, the child's parent."""
+        return self._process.pid
+
     def running(self) -> bool:
         """Whether the process is alive."""
         return self._process.poll() is None

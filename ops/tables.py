@@ -1,0 +1,81 @@
+"""The generated parts of the documents: `python -m ops.tables` writes them, `--check` compares."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ops.config import rows
+from tasks.intent import ExecuteIntent
+from tasks.reasons import Reason
+from tasks.settings import Settings
+
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_SCHEMA: Final = "docs/intent.schema.json"
+
+
+def intent_schema() -> str:
+    """The JSON Schema of the intent, as committed."""
+    schema = ExecuteIntent.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def settings_table() -> str:
+    """Every setting as a Markdown table."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    defaults = Settings.model_construct()
+    lines += [
+        f"| `{row.name}` | {f'`{row.default}`' if row.default else ''} | {row.meaning} |" for row in rows(defaults)
+    ]
+    return "\n".join(lines)
+
+
+def reasons_table() -> str:
+    """Every block reason as a Markdown table."""
+    lines = ["| reason | `error` field | what happened |", "|---|---|---|"]
+    lines += [f"| `{reason.value}` | `{reason.error}` | {reason.meaning} |" for reason in Reason]
+    return "\n".join(lines)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {"settings": settings_table, "reasons": reasons_table}
+
+
+def generated(text: str) -> str:
+    """`text` with every generated block made anew; blocks stand between `<!-- table: NAME -->` and `<!-- end -->`."""
+    return re.sub(
+        r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{TABLES[match[2]]()}\n{match[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def wanted(root: Path = _ROOT) -> dict[Path, str]:
+    """Every generated file, and every document with generated blocks, as it should be."""
+    files = {root / _SCHEMA: intent_schema()}
+    for document in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        files[document] = generated(document.read_text(encoding="utf-8"))
+    return files
+
+
+def main() -> int:
+    """Write or check; 1 when `--check` finds a stale file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    only_check: bool = parser.parse_args().check
+    stale = [path for path, text in wanted().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if only_check:
+            sys.stderr.write(f"{path.relative_to(_ROOT)} is not current: run `make tables`\n")
+        else:
+            path.write_text(wanted()[path], encoding="utf-8")
+            sys.stdout.write(f"wrote {path.relative_to(_ROOT)}\n")
+    return 1 if stale and only_check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
