@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ops.server import EmbeddedServerError
 from tasks.errors import BadSettings, PermitWaitError, StoreUnavailable
 
 BAD_INPUT = 2
@@ -84,7 +85,7 @@ def main() -> None:
         _end(error, UNREACHABLE)
     except BadSettings as error:
         _end(error, BAD_INPUT)
-    except PermitWaitError as error:
+    except (PermitWaitError, EmbeddedServerError) as error:
         _end(error, 1)
     except BrokenPipeError:
         # The reader of our output went away, for example `| head`.
