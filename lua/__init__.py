@@ -1,10 +1,14 @@
 """The shipped Lua scripts, read by name. Each file is one atomic operation and documents itself."""
 
+import re
 from functools import cache
 from importlib.resources import files
+
+_INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
 
 
 @cache
 def source(name: str) -> str:
-    """The text of `lua/<name>.lua`."""
-    return files(__name__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    """The text of `lua/<name>.lua`, with each line `--@include NAME` replaced by `lua/<NAME>.lua`."""
+    text = files(__name__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda match: source(match[1]), text)

@@ -1,13 +1,20 @@
 -- End a plan: one terminal outcome, recorded once.
 --
--- Promise: the record, the result stream, the open index and the timeline change together, only from the state
--- the caller believes in, and only for the holder of the claim where there is one. A plan that already ended
--- keeps its outcome, and the caller gets that one.
+-- Promise: the record, the result stream, the open index, the timeline and what the judges hold for the plan
+-- change together, only from the state the caller believes in, and only for the holder of the claim where there
+-- is one. A plan that already ended keeps its outcome, and the caller gets that one. A plan that ends without
+-- an order gives its reservation back to the Governor; an order moves the shadow ledger once.
 --
 -- KEYS[1] record of the plan      HASH
 -- KEYS[2] open plans by due time  ZSET
 -- KEYS[3] timeline of the plan    STREAM
 -- KEYS[4] results                 STREAM, one entry per plan
+-- KEYS[5] reservation             HASH: what the plan holds of the Governor's limits
+-- KEYS[6] granted plans           ZSET of the plan's symbol
+-- KEYS[7] shadow ledger           HASH of the plan's symbol
+-- KEYS[8] snapshot                HASH of the plan's symbol
+-- KEYS[9] live position permit    STRING of the plan's symbol
+-- The day's limits are a HASH whose name stands in the reservation.
 --
 -- ARGV[1] state to leave: "waiting" or "consumed"
 -- ARGV[2] state to enter: "blocked", "done", "rejected" or "unknown"
@@ -17,17 +24,26 @@
 -- ARGV[5] life of the finished record and timeline, s
 -- ARGV[6] length of the result stream, entries (about)
 -- ARGV[7] detail for the timeline: what was found
--- ARGV[8…] outcome as field, value, …; attempts, wait_ms and timestamp are added here, on the Redis clock
+-- ARGV[8] "give_back" the reservation, or "" where an order exists or may exist
+-- ARGV[9] change of the ledger, signed decimal text; "" where the ledger is not ours or nothing was ordered
+-- ARGV[10] order id at the venue, ARGV[11] its side, ARGV[12] its quantity; "" without an order
+-- ARGV[13] life of the ledger, s
+-- ARGV[14…] outcome as field, value, …; attempts, wait_ms and timestamp are added here, on the Redis clock
 --
 -- Returns, first element of the list:
 --   "finished" the plan has its outcome, from this call: the record follows as field, value, …
 --   "repeat"   the plan had its outcome before: the record follows
 --   "moved"    the plan is not in the state to leave, or the claim is another's: the state found follows
 
+--@include decimal
+
 local record, open, timeline, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local reservation, granted, ledger, snapshot, live = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local from, to, token, plan_id = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local ttl_s, maxlen, detail = ARGV[5], ARGV[6], ARGV[7]
-local FIRST_FACT = 8
+local give_back, change, order_id, side, qty = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local ledger_ttl_s = ARGV[13]
+local FIRST_FACT = 14
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -61,4 +77,30 @@ redis.call('XADD', results, 'MAXLEN', '~', maxlen, '*', unpack(facts))
 redis.call('ZREM', open, plan_id)
 redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'ended', 'state', to, 'detail', detail)
 redis.call('EXPIRE', timeline, ttl_s)
+
+if give_back == 'give_back' then
+  local held = redis.call('HMGET', reservation, 'daily_key', 'notional_micro', 'qty_e8')
+  if held[1] then
+    redis.call('ZREM', granted, plan_id)
+    redis.call('HINCRBY', held[1], 'notional_micro', '-' .. held[2])
+    redis.call('HINCRBY', held[1], 'qty_e8', '-' .. held[3])
+    redis.call('DEL', reservation)
+  end
+end
+-- An order that may exist keeps the symbol to itself until the mark expires.
+if to ~= 'unknown' and redis.call('GET', live) == plan_id then redis.call('DEL', live) end
+if order_id ~= '' then
+  -- What the venue said about the position before this order is history now.
+  redis.call('DEL', snapshot)
+end
+if change ~= '' then
+  -- Without a ledger there is nothing to move: the next judgement takes it from the venue as it is then.
+  local amount, moved, places = decimal_pair(redis.call('HGET', ledger, 'last_known_amt') or '', change)
+  if amount then
+    redis.call('HSET', ledger, 'last_known_amt', decimal_text(amount + moved, places), 'last_order_id', order_id,
+      'last_result_plan_id', plan_id, 'last_executed_qty', qty, 'last_side', side,
+      'last_order_at', string.format('%.3f', now / 1000), 'updated_at', string.format('%.3f', now / 1000))
+    redis.call('EXPIRE', ledger, ledger_ttl_s)
+  end
+end
 return whole_record('finished')

@@ -3,8 +3,7 @@
 -- Promise: an order is accepted only while the caller's claim stands (state, token, lease) and the kill switch
 -- is off, so that an attempt that was frozen cannot wake up and submit. The position never grows and never
 -- changes sign. Orders are not deduplicated: a doubled submission shows as two entries in the journal.
--- Amounts are added as whole numbers of the smallest decimal place in play; below 2^53 a double holds
--- whole numbers exactly, so nothing is rounded, and more than 15 digits are refused.
+-- Amounts are exact; more than 15 digits are refused.
 --
 -- KEYS[1] record of the plan        HASH, only read
 -- KEYS[2] kill switch               STRING
@@ -27,11 +26,12 @@
 --   "kill_switch" the switch was set after the permits were consumed; nothing was ordered
 --   "claim_lost"  the claim is another's or over: nothing was ordered, and the caller must not conclude anything
 
+--@include decimal
+
 local record, switch, position, journal, order, counter = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, plan_id, symbol, client_order_id, qty = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local journal_length, order_ttl_s = ARGV[6], ARGV[7]
 local OFF = { [''] = true, ['0'] = true, ['false'] = true, ['off'] = true, ['no'] = true }
-local MOST_DIGITS = 15
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -45,38 +45,21 @@ if switch_type ~= 'none' and not (switch_type == 'string' and OFF[redis.call('GE
   return { 'kill_switch' }
 end
 
--- Decimal text as sign, digits before and digits after the point; nil where it is not plain decimal text.
-local function parts(text)
-  local sign, before, after = string.match(text or '', '^(%-?)(%d+)%.?(%d*)$')
-  if before then return sign, before, after end
-end
-local function scaled(sign, before, after, places)
-  local digits = before .. after .. string.rep('0', places - #after)
-  return tonumber(sign .. digits), #(string.gsub(digits, '^0+', ''))
-end
-
 local held = redis.call('HMGET', position, 'position_amt', 'mark_price')
-local held_sign, held_before, held_after = parts(held[1] or '0')
-local qty_sign, qty_before, qty_after = parts(qty)
-if not held_before then return { 'rejected', 'BAD_POSITION', 'position_amt is not plain decimal text' } end
-if not qty_before or qty_sign == '-' then return { 'rejected', 'BAD_QTY', 'the quantity is not plain decimal text' } end
-local places = math.max(#held_after, #qty_after)
-local amount, amount_digits = scaled(held_sign, held_before, held_after, places)
-local reduce, reduce_digits = scaled(qty_sign, qty_before, qty_after, places)
-if amount_digits > MOST_DIGITS or reduce_digits > MOST_DIGITS then
-  return { 'rejected', 'PRECISION', 'more than 15 digits' }
+local held_text = held[1] or '0'
+local amount, reduce, places = decimal_pair(held_text, qty)
+if not amount then
+  return { 'rejected', 'BAD_AMOUNT', 'position ' .. held_text .. ' or quantity ' .. qty
+    .. ' is not plain decimal text of at most 15 digits' }
 end
-if reduce == 0 then return { 'rejected', 'BAD_QTY', 'the quantity is zero' } end
+if reduce <= 0 then return { 'rejected', 'BAD_QTY', 'the quantity is not positive' } end
 -- -2022 is the code Binance USDT-M futures answers with when a reduce-only order would not reduce.
 if reduce > math.abs(amount) then
-  return { 'rejected', '-2022', 'reduce-only order of ' .. qty .. ' is above the position ' .. (held[1] or '0') }
+  return { 'rejected', '-2022', 'reduce-only order of ' .. qty .. ' is above the position ' .. held_text }
 end
 
 local side = amount > 0 and 'SELL' or 'BUY'
-local left = math.abs(amount) - reduce
-local digits = string.format('%0' .. (places + 1) .. '.0f', left)
-local text = places == 0 and digits or string.sub(digits, 1, -places - 1) .. '.' .. string.sub(digits, -places)
-if amount < 0 and left > 0 then text = '-' .. text end
+local text = decimal_text(amount > 0 and amount - reduce or amount + reduce, places)
 
 local order_id = 'paper-' .. redis.call('INCR', counter)
 local price = held[2] or ''

@@ -1,6 +1,6 @@
 -- Register a plan before its message is sent, so that it ends in an outcome even if the message is lost.
 --
--- Promise: a plan is registered and published once; a known plan is never changed.
+-- Promise: a plan is registered, and published where it was not, once; a known plan is never changed.
 --
 -- KEYS[1] record of the plan      HASH
 -- KEYS[2] open plans by due time  ZSET
@@ -13,7 +13,7 @@
 -- ARGV[4] ms from now until a plan that no worker took up is overdue
 -- ARGV[5] life of the timeline, s
 -- ARGV[6] length of the plan stream, entries (about)
--- ARGV[7…] the plan stream's entry as field, value, …
+-- ARGV[7…] the plan stream's entry as field, value, …; none where the plan came from that stream
 --
 -- Returns { "new" } · { "known" } · { "conflict", the stored content }
 
@@ -34,7 +34,7 @@ for i = FIRST_FACT, #ARGV do facts[#facts + 1] = ARGV[i] end
 redis.call('HSET', record, 'v', '1', 'state', 'registered', 'plan_id', plan_id, 'content', content, 'intent', intent,
   'registered_ms', string.format('%.0f', now))
 redis.call('ZADD', open, string.format('%.0f', now + due_in_ms), plan_id)
-redis.call('XADD', plans, 'MAXLEN', '~', maxlen, '*', unpack(facts))
+if #facts > 0 then redis.call('XADD', plans, 'MAXLEN', '~', maxlen, '*', unpack(facts)) end
 redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'submitted')
 redis.call('EXPIRE', timeline, timeline_ttl_s)
 return { 'new' }

@@ -3,6 +3,7 @@
 Exit codes: 0 good, 1 the answer is no, 2 usage or bad input, 3 Redis or broker unreachable.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from ops.server import EmbeddedServerError
 from tasks.errors import BadSettings, PermitWaitError, StoreUnavailable
+from tasks.intent import SYMBOL
 
 BAD_INPUT = 2
 UNREACHABLE = 3
@@ -67,6 +69,34 @@ def submit(
         except (OSError, UnicodeDecodeError) as error:
             raise typer.BadParameter(f"{file} cannot be read: {error}") from error
     raise typer.Exit(code)
+
+
+@app.command()
+def feed(*, as_json: AsJson = False) -> None:
+    """Turn EXECUTE entries of the plan stream into tasks until Ctrl-C."""
+    from ops.feed import run  # noqa: PLC0415 - a command pays only for itself
+    from ops.reach import reachable_settings  # noqa: PLC0415 - a command pays only for itself
+
+    raise typer.Exit(run(reachable_settings(), as_json=as_json))
+
+
+@app.command()
+def ledger(
+    symbol: Annotated[str, typer.Argument(help="For example BTCUSDT.")],
+    *,
+    set_it: Annotated[
+        bool, typer.Option("--set-from-exchange", help="Set the ledger to what the exchange holds; asks first.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare our ledger of a symbol with the exchange; exit 1 where they do not agree."""
+    from ops.ledger import run  # noqa: PLC0415 - a command pays only for itself
+    from ops.reach import reachable_settings  # noqa: PLC0415 - a command pays only for itself
+
+    if not re.fullmatch(SYMBOL[1:-1], symbol):
+        raise typer.BadParameter(f"{symbol!r} is not a symbol (2 to 30 of A-Z and 0-9)")
+    raise typer.Exit(run(reachable_settings(), symbol, set_it=set_it, yes=yes, as_json=as_json))
 
 
 @app.command()

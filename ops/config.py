@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from textwrap import fill
 
+from pydantic_settings import BaseSettings
+
 from ops import screen
-from tasks.settings import Settings, masked, read_settings
+from tasks.settings import governor_settings, masked, position_settings, read_settings
 
 
 @dataclass(frozen=True)
@@ -17,28 +19,29 @@ class Row:
     meaning: str
 
 
-def rows(settings: Settings) -> list[Row]:
-    """Every setting, in the order of the documents."""
+def rows(*models: BaseSettings) -> list[Row]:
+    """Every setting of these models, in the order of the documents."""
     return [
         Row(
-            name := f"APPLY_{field}".upper(),
+            name := f"{settings.model_config['env_prefix']}{field}".upper(),
             masked(name, getattr(settings, field)),
             masked(name, info.default),
             info.description or "",
         )
-        for field, info in Settings.model_fields.items()
+        for settings in models
+        for field, info in type(settings).model_fields.items()
     ]
 
 
 def show(*, as_json: bool) -> None:
     """Print the effective settings."""
-    settings = read_settings()
+    in_force = rows(read_settings(), governor_settings(), position_settings())
     if as_json:
         screen.data(
-            {row.name: {"value": row.value, "default": row.default, "meaning": row.meaning} for row in rows(settings)}
+            {row.name: {"value": row.value, "default": row.default, "meaning": row.meaning} for row in in_force}
         )
         return
-    for row in rows(settings):
+    for row in in_force:
         changed = "" if row.value == row.default else f"   (default: {row.default or 'unset'})"
         screen.out.print(f"{row.name}={row.value}{changed}", markup=False, style="bold")
         screen.out.print(fill(row.meaning, 76, initial_indent="    ", subsequent_indent="    "), markup=False)

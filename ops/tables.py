@@ -11,7 +11,7 @@ from typing import Final
 from ops.config import rows
 from tasks.intent import ExecuteIntent
 from tasks.reasons import Reason
-from tasks.settings import Settings
+from tasks.settings import GovernorSettings, PositionSettings, Settings
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _SCHEMA: Final = "docs/intent.schema.json"
@@ -27,9 +27,9 @@ def intent_schema() -> str:
 def settings_table() -> str:
     """Every setting as a Markdown table."""
     lines = ["| setting | default | meaning |", "|---|---|---|"]
-    defaults = Settings.model_construct()
+    defaults = (Settings.model_construct(), GovernorSettings.model_construct(), PositionSettings.model_construct())
     lines += [
-        f"| `{row.name}` | {f'`{row.default}`' if row.default else ''} | {row.meaning} |" for row in rows(defaults)
+        f"| `{row.name}` | {f'`{row.default}`' if row.default else ''} | {row.meaning} |" for row in rows(*defaults)
     ]
     return "\n".join(lines)
 

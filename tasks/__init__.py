@@ -5,13 +5,15 @@
     producer                     worker                                  Redis
     ────────                     ──────                                  ─────
     intent.py   what is sent
-    submit.py   register, send ─► execute.py   the Celery task: acts
-                                    │  wait.py  when to look again ◄─ retry ─┐
-                                    ▼                                        │
-                                 attempt.py   look, judge, consume           │
-                                    │                                        │
+    submit.py   register, send ─► execute.py   the Celery task: outcome or retry
+                                    │  ▲
+                                    │  └─ wait.py  when to look again; issuers.py  asks our own judges, once
+                                    ▼
+                                 act.py       acts on what an attempt decided
+                                    │
+                                 attempt.py   decides: look, judge, consume
                                     ├─ look ──► consume.py ──────────────► consume_permits.lua
-                                    ├─ judge.py   pure: wait, block or ready ┘
+                                    ├─ judge.py   pure: wait, block or ready
                                     ├─ consume ► consume.py ─────────────► consume_permits.lua
                                     │
                                     ▼ only after "consumed"
@@ -20,7 +22,12 @@
                                     ▼
                                  outcome.py   how it ended ──────────────► finish_plan.lua
 
+    the judges (each a task on its own queue, each writes one permit)
+    governor.py   may we trade?              limits ──────────────────────► govern_plan.lua
+    position.py   how much is safe to close? snapshot.py ─────────────────► permit_position.lua
+
 Words used by the steps: `permit.py` and `strictjson.py` (what a permit must say), `reasons.py` (why not),
-`settings.py` and `address.py` (what can be configured), `keys.py` (every name in Redis), `store.py` (how Redis
-is called), `log.py` (the lines operators grep for), `errors.py`.
+`refuse.py` (messages that touch no plan), `parts.py` (what a process needs), `settings.py` and `address.py` (what
+can be configured), `keys.py` (every name in Redis), `store.py` (how Redis is called), `log.py` (the lines
+operators grep for), `errors.py`.
 """

@@ -12,7 +12,7 @@ from tasks.judge import Ready, Standing, Stands
 from tasks.keys import Keys, client_order_id
 from tasks.outcome import STATES, Ending, Outcome, outcome_from_fields, plain
 from tasks.reasons import Reason
-from tasks.settings import ACK_WAIT_MS, DUE_GRACE_MS, STREAM_MAXLEN, Settings
+from tasks.settings import ACK_WAIT_MS, DUE_GRACE_MS, LEDGER_TTL_S, STREAM_MAXLEN, Settings
 from tasks.store import Store
 from tasks.strictjson import MAX_BYTES
 
@@ -119,10 +119,20 @@ class Gate:
         Raises:
             StoreUnavailable: Redis gave no answer, or an error; the outcome may be recorded.
         """
-        keys, plan_id = self.keys, ending.plan_id
+        keys, plan_id, symbol, fill = self.keys, ending.plan_id, ending.symbol, ending.fill
         answer = self._store.run(
             "finish_plan",
-            [keys.record(plan_id), keys.open, keys.timeline(plan_id), keys.results],
+            [
+                keys.record(plan_id),
+                keys.open,
+                keys.timeline(plan_id),
+                keys.results,
+                keys.governor_reservation(plan_id),
+                keys.governor_exec(symbol),
+                keys.ledger(symbol),
+                keys.snapshot(symbol),
+                keys.position_live(symbol),
+            ],
             [
                 leaving,
                 STATES[ending.decision],
@@ -131,6 +141,10 @@ class Gate:
                 self._settings.record_ttl_s,
                 STREAM_MAXLEN,
                 ending.detail,
+                "give_back" if ending.without_order else "",
+                fill.change if fill and "p33" in self._settings.issuers else "",
+                *((fill.order_id, fill.side, fill.qty) if fill else ("", "", "")),
+                LEDGER_TTL_S,
                 *ending.fields(),
             ],
         )
@@ -168,6 +182,15 @@ class Gate:
         if word == b"known":
             fields |= {"plan_id": plan_id or "", "reason": if_known.value, "error": if_known.error}
         return Finished(outcome_from_fields(fields), fresh=word == b"new")
+
+    def keep_junk(self, queue: str, raw: bytes, why: str) -> None:
+        """Keep the first bytes of a queue entry that is no message, among the messages set aside.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        facts = {"task_id": "", "plan_id": "", "reason": "undecodable", "detail": why, "queue": queue}
+        self._store.append(self.keys.rejected, facts | {"message": ascii(raw[:_EXCERPT])}, STREAM_MAXLEN)
 
     def _consume_permits(
         self,
@@ -231,6 +254,7 @@ def _read(answer: list[Any], token: str, permits: tuple[str, ...]) -> Answer:
         taken_up_ms=taken_up_ms,
         deadline_ms=deadline_ms,
         attempts=attempts,
+        first=attempts == 1,
         switch=switch,
         block_record=block[1:] if block else None,
         permits=tuple(_standings(rest[6:], permits)),

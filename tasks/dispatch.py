@@ -6,7 +6,7 @@ from typing import Any
 from tasks.consume import Claim, Consumed, quantity_of
 from tasks.intent import ExecuteIntent
 from tasks.keys import client_order_id
-from tasks.outcome import Ending
+from tasks.outcome import Ending, Fill
 from tasks.reasons import Reason
 from tasks.venues import Order, Receipt, Venue
 
@@ -34,7 +34,8 @@ def ending_of(intent: ExecuteIntent, claim: Claim, receipt: Receipt) -> Ending |
         "client_order_id": client_order_id(intent.plan_id),
     }
     if receipt.answer == "accepted":
-        return Ending(decision="EXECUTE", executed=True, steps_results=(_placed(intent, receipt),), **facts)
+        fill = Fill(order_id=receipt.order_id, side=receipt.side, qty=receipt.qty)
+        return Ending(decision="EXECUTE", executed=True, steps_results=(_placed(intent, receipt),), fill=fill, **facts)
     if receipt.answer == "rejected":
         return Ending(
             decision="REJECTED",

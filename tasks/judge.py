@@ -44,12 +44,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Stands:
-    """Everything one look found, at one instant of Redis time (epoch milliseconds)."""
+    """Everything one look found, at one instant of Redis time (epoch milliseconds).
+
+    `first`: this attempt is the one that took the plan up.
+    """
 
     now_ms: int
     taken_up_ms: int
     deadline_ms: int
     attempts: int
+    first: bool
     switch: bytes
     block_record: bytes | None
     permits: tuple[Standing, ...]

@@ -31,6 +31,49 @@ class Keys:
         """STRING: marks that an invalid message under this task id already has its result entry."""
         return f"{self.namespace}:apply:refused:{task_id}"
 
+    def governor_reservation(self, plan_id: str) -> str:
+        """HASH: what a granted plan holds of the Governor's limits, until it ends without an order."""
+        return f"{self.namespace}:governor:reservation:{plan_id}"
+
+    def governor_exec(self, symbol: str) -> str:
+        """ZSET: granted plans of a symbol by the epoch ms of their grant."""
+        return f"{self.namespace}:governor:exec:{symbol}"
+
+    def governor_daily(self, symbol: str) -> str:
+        """Prefix of a HASH per UTC day: notional and quantity granted on a symbol; the script adds the date."""
+        return f"{self.namespace}:governor:daily:{symbol}:"
+
+    @property
+    def governor_disarm(self) -> str:
+        """Prefix of a STRING per UTC day: the Governor has set the kill switch; the script adds the date."""
+        return f"{self.namespace}:governor:disarm:"
+
+    @property
+    def governor_errors(self) -> str:
+        """Prefix of an INTEGER per UTC day: evaluations that failed; the script adds the date."""
+        return f"{self.namespace}:governor:errors:"
+
+    @property
+    def governor_events(self) -> str:
+        """STREAM of what the Governor did on its own."""
+        return f"{self.namespace}:stream:governor.events"
+
+    def snapshot(self, symbol: str) -> str:
+        """HASH: what the venue said about a symbol's position, and when."""
+        return f"{self.namespace}:position:snapshot:{symbol}"
+
+    def ledger(self, symbol: str) -> str:
+        """HASH: what we believe is held of a symbol, from our own orders."""
+        return f"{self.namespace}:position:ledger:{symbol}"
+
+    def position_live(self, symbol: str) -> str:
+        """STRING: the plan that holds the one live position permit of a symbol."""
+        return f"{self.namespace}:position:live:{symbol}"
+
+    def heartbeat(self, issuer: str) -> str:
+        """HASH, short-lived: an issuer's worker is alive."""
+        return f"{self.namespace}:apply:heartbeat:{issuer}"
+
     @property
     def open(self) -> str:
         """ZSET: plans without a terminal outcome, scored by the epoch ms at which they fall due."""

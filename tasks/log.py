@@ -66,6 +66,21 @@ def log_set_aside(task_id: str, plan_id: str | None, reason: str, detail: str) -
     )
 
 
+def log_issued(issuer: str, plan_id: str, symbol: str, verdict: str, reason: str) -> None:
+    """What one of our own issuers decided about a plan."""
+    logger.info("[ISSUER] %s plan=%s symbol=%s verdict=%s reason=%s", issuer, plan_id, symbol, verdict, reason or "-")
+
+
+def log_unasked(issuer: str, plan_id: str, error: Exception) -> None:
+    """An issuer of ours could not be asked; its permit stays missing."""
+    logger.warning("[ISSUER] %s plan=%s could not be asked: %s", issuer, plan_id, ascii(str(error)))
+
+
+def log_silent(issuer: str, error: Exception) -> None:
+    """An issuer could not leave its sign of life."""
+    logger.warning("[ISSUER] %s left no sign of life: %s", issuer, ascii(str(error)))
+
+
 def log_unavailable(plan_id: str, error: Exception, pause_ms: int) -> None:
     """Redis or the venue gave no answer; nothing was dispatched, and the plan is tried again."""
     logger.warning("[UNAVAILABLE] plan=%s again_in_ms=%d error=%s", plan_id, pause_ms, ascii(str(error)))

@@ -52,6 +52,21 @@ class Outcome(BaseModel):
         return self.model_dump()
 
 
+class Fill(BaseModel):
+    """An accepted order: what the shadow ledger is moved by."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    order_id: str
+    side: str
+    qty: str
+
+    @property
+    def change(self) -> str:
+        """The signed change of the position, exact decimal text."""
+        return self.qty if self.side == "BUY" else f"-{self.qty}"
+
+
 class Ending(BaseModel):
     """An outcome before the store adds `attempts`, `wait_ms` and `timestamp` on its own clock."""
 
@@ -67,6 +82,12 @@ class Ending(BaseModel):
     safe_qty: str = ""
     client_order_id: str = ""
     steps_results: tuple[dict[str, Any], ...] = ()
+    fill: Fill | None = None
+
+    @property
+    def without_order(self) -> bool:
+        """Whether the plan surely left no order behind: then what the Governor reserved for it is given back."""
+        return self.decision in {"BLOCKED", "REJECTED"} or (self.decision == "EXECUTE" and not self.executed)
 
     def fields(self) -> list[str]:
         """Field, value, … as text, as the record and the result stream keep them."""
@@ -83,6 +104,11 @@ class Ending(BaseModel):
             "steps_results": json.dumps(self.steps_results),
         }
         return [part for fact in facts.items() for part in fact]
+
+
+def blocked_ending(plan_id: str, symbol: str, reason: Reason, detail: str) -> Ending:
+    """The end of a plan, or of a message, that we refuse."""
+    return Ending(decision="BLOCKED", plan_id=plan_id, symbol=symbol, reason=reason, detail=detail)
 
 
 def outcome_from_fields(fields: Mapping[str, str]) -> Outcome:

@@ -1,7 +1,8 @@
 """Every setting, its default, its bounds and its meaning. The only file that reads the environment."""
 
+from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -37,8 +38,12 @@ JOURNAL_MAXLEN: Final = 100_000
 #: An unfinished plan is overdue this long after its deadline or its lease.
 DUE_GRACE_MS: Final = 2_000
 
+#: Life of a shadow ledger (the figure of the system we re-create).
+LEDGER_TTL_S: Final = 86_400
+
 LIVE_CONFIRMATION: Final = "yes-real-money"
 
+Model = TypeVar("Model", bound=BaseSettings)
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -186,16 +191,84 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, 
     Raises:
         BadSettings: one line that names the setting, the value and what is allowed.
     """
+    return _read(Settings, **overrides)
+
+
+def _read(model: type[Model], **overrides: Any) -> Model:  # noqa: ANN401 - as above
     try:
-        return Settings(**overrides)
+        return model(**overrides)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         message = problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:
             raise BadSettings(message) from None
-        name = f"APPLY_{problem['loc'][0]}".upper()
+        name = f"{model.model_config['env_prefix']}{problem['loc'][0]}".upper()
         shown = masked(name, problem["input"]) if isinstance(problem["input"], str) else repr(problem["input"])
         raise BadSettings(f"{name}={shown} is not allowed: {message}") from None
+
+
+class GovernorSettings(BaseSettings):
+    """The Governor's limits, per symbol; names and defaults are those of the system we re-create."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GOV_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    kill_score_critical: Decimal = Field(
+        default=Decimal("0.8"), ge=0, description="At or above it only plans that close the whole position pass."
+    )
+    max_exec_per_hour: int = Field(default=3, ge=0, description="Executions in any 60 minutes.")
+    max_exec_per_5min: int = Field(default=2, ge=0, description="Executions in any 5 minutes; a breach may disarm.")
+    max_reduce_notional_per_day_usd: Decimal = Field(
+        default=Decimal(5000), ge=0, le=10**9, description="Notional of all executions of a UTC day."
+    )
+    max_reduce_qty_per_day: Decimal = Field(
+        default=Decimal("0.02"), ge=0, le=10**7, description="Quantity of a UTC day; only where no price is known."
+    )
+    enable_auto_disarm: bool = Field(default=True, description="Whether the Governor may set the kill switch.")
+    disarm_on_error_count: int = Field(
+        default=5, ge=1, description="Evaluations of a UTC day that may fail before it disarms."
+    )
+    disarm_on_burst_breach: bool = Field(default=True, description="Disarm when the 5-minute limit is exceeded.")
+
+
+class PositionSettings(BaseSettings):
+    """The Position State Brain's limits; names and defaults are those of the system we re-create."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="P33_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    stale_threshold_sec: Decimal = Field(
+        default=Decimal(10), gt=0, le=3600, description="An exchange snapshot older than this is not judged on."
+    )
+    qty_tolerance_pct: Decimal = Field(
+        default=Decimal("1.0"), ge=0, le=100, description="Allowed difference of ledger and exchange, % of exchange."
+    )
+    cooldown_sec: Decimal = Field(
+        default=Decimal(15), ge=0, le=86_400, description="Pause after an order on the same symbol."
+    )
+    permit_ttl: int = Field(default=60, ge=1, le=3600, description="Seconds a position permit lives.")
+
+
+@lru_cache(maxsize=1)
+def governor_settings() -> GovernorSettings:
+    """The Governor's limits of this process, read once.
+
+    Raises:
+        BadSettings: one line that names the setting, the value and what is allowed.
+    """
+    return _read(GovernorSettings)
+
+
+@lru_cache(maxsize=1)
+def position_settings() -> PositionSettings:
+    """The Position State Brain's limits of this process, read once.
+
+    Raises:
+        BadSettings: one line that names the setting, the value and what is allowed.
+    """
+    return _read(PositionSettings)
 
 
 @lru_cache(maxsize=1)

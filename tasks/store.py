@@ -1,7 +1,8 @@
 """Redis, as the gate needs it: short timeouts, no hidden retries, scripts by name, one kind of error."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, Protocol, cast
 
 import redis
@@ -99,6 +100,38 @@ class Store:
         with _errors(f"HGETALL {key}"):
             found = cast("dict[bytes, bytes]", self.client.hgetall(key))
         return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
+
+    def append(self, stream: str, facts: Mapping[str, str], maxlen: int) -> None:
+        """Add one entry to a stream of about `maxlen` entries.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        with _errors(f"XADD {stream}"):
+            self.client.xadd(stream, cast("Any", facts), maxlen=maxlen, approximate=True)
+
+    def note(self, key: str, hostname: str, life_s: int) -> None:
+        """Write a HASH of host and epoch seconds (Redis clock) that lives `life_s`.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        now_s = self.now_s()
+        with _errors(f"HSET {key}"):
+            pipeline = self.client.pipeline()
+            pipeline.hset(key, mapping={"host": hostname, "at": f"{now_s:.3f}"})
+            pipeline.expire(key, life_s)
+            pipeline.execute()
+
+    def now_s(self) -> Decimal:
+        """The server's clock, epoch seconds.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer.
+        """
+        with _errors("TIME"):
+            seconds, micros = self.client.time()
+        return Decimal(seconds) + Decimal(micros) / 1_000_000
 
     @contextmanager
     def on_one_connection(self) -> "Iterator[Store]":

@@ -80,9 +80,18 @@ def submit(
     chosen = settings or settings_of_process()
     if not chosen.redis_url:
         raise BadSettings("APPLY_REDIS_URL is not set; a producer needs the Redis that the workers use")
-    _register(plan, chosen)
-    _send(plan, app or _app(chosen.effective_broker_url))
-    return Handle(plan.plan_id, chosen)
+    return _take(plan, chosen, app, _entry(plan))
+
+
+def forward(plan: ExecuteIntent, *, settings: Settings) -> Handle:
+    """As `submit`, for a plan that stands in the plan stream already: it is not published again."""
+    return _take(plan, settings, None, [])
+
+
+def _take(plan: ExecuteIntent, settings: Settings, app: "Celery | None", entry: list[str]) -> Handle:
+    _register(plan, settings, entry)
+    _send(plan, app or _app(settings.effective_broker_url))
+    return Handle(plan.plan_id, settings)
 
 
 def _send(plan: ExecuteIntent, app: "Celery") -> None:
@@ -94,7 +103,7 @@ def _send(plan: ExecuteIntent, app: "Celery") -> None:
         raise StoreUnavailable(f"the broker took no message: {error}; submit the same plan again") from error
 
 
-def _register(plan: ExecuteIntent, settings: Settings) -> None:
+def _register(plan: ExecuteIntent, settings: Settings, entry: list[str]) -> None:
     keys = Keys(settings.namespace)
     answer = _store(settings).run(
         "register_plan",
@@ -106,7 +115,7 @@ def _register(plan: ExecuteIntent, settings: Settings) -> None:
             settings.plan_max_age_ms + DUE_GRACE_MS,
             settings.record_ttl_s,
             STREAM_MAXLEN,
-            *_entry(plan),
+            *entry,
         ],
     )
     if answer[0] == b"conflict":

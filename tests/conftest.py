@@ -9,12 +9,11 @@ import redis
 
 from ops.server import EmbeddedServer
 from tasks.address import RedisAddress
-from tasks.consume import Gate
-from tasks.execute import Parts
 from tasks.keys import Keys
-from tasks.settings import Settings
+from tasks.parts import Parts
+from tasks.parts import make_parts as assemble_parts
+from tasks.settings import GovernorSettings, PositionSettings, Settings
 from tasks.store import Store, connect
-from tasks.venues.paper import PaperVenue
 
 _numbers = count(1)
 
@@ -75,15 +74,17 @@ def settings(server: EmbeddedServer, namespace: str) -> Settings:
 
 
 @pytest.fixture
-def make_parts() -> Iterator[Callable[[Settings], Parts]]:
-    """Makes what a worker process has: the shipped gate and the paper venue, on the real server."""
+def make_parts() -> Iterator[Callable[..., Parts]]:
+    """Makes what a worker process has: the shipped gate, judges' limits and the paper venue, on the real server."""
     stores: list[Store] = []
 
-    def make(settings: Settings) -> Parts:
-        store = Store(connect(RedisAddress.parse(settings.redis_url), timeout_ms=5_000))
-        stores.append(store)
-        venue = PaperVenue(store, Keys(settings.namespace), settings.record_ttl_s)
-        return Parts(settings, Gate(store, store, settings), venue)
+    def make(
+        settings: Settings, governor: GovernorSettings | None = None, position: PositionSettings | None = None
+    ) -> Parts:
+        limits = governor or GovernorSettings(_env_file=None), position or PositionSettings(_env_file=None)
+        made = assemble_parts(settings, *limits, timeout_ms=5_000)
+        stores.append(made.store)
+        return made
 
     yield make
     for store in stores:
@@ -91,6 +92,6 @@ def make_parts() -> Iterator[Callable[[Settings], Parts]]:
 
 
 @pytest.fixture
-def parts(make_parts: Callable[[Settings], Parts], settings: Settings) -> Parts:
+def parts(make_parts: Callable[..., Parts], settings: Settings) -> Parts:
     """One executor with the settings of this test."""
     return make_parts(settings)

@@ -7,10 +7,11 @@ from typing import Any, cast
 import pytest
 import redis
 
-from tasks.execute import Again, Parts, execute_once
+from tasks.act import Again, execute_once
 from tasks.intent import ExecuteIntent, parse_intent
 from tasks.keys import Keys
 from tasks.outcome import Outcome
+from tasks.parts import Parts
 
 
 def wait_until(condition: Callable[[], Any], what: str, within_s: float = 20.0) -> Any:

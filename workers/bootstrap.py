@@ -7,30 +7,15 @@ from typing import Any
 
 from celery import Celery, signals
 
-from tasks import execute
-from tasks.address import RedisAddress
-from tasks.consume import Gate
+from tasks import parts
 from tasks.errors import PermitWaitError
-from tasks.keys import Keys
-from tasks.settings import ACK_WAIT_MS, CALL_TIMEOUT_MS, Settings, settings_of_process
-from tasks.store import Store, connect
-from tasks.venues.paper import PaperVenue
-from workers import checks, transport
-
-
-def make_parts(settings: Settings) -> execute.Parts:
-    """The gate and the venue of one process; connections open on first use."""
-    address = RedisAddress.parse(settings.redis_url)
-    # Waiting for acknowledgements is a blocking call: the client must outlast it.
-    timeout_ms = CALL_TIMEOUT_MS + (ACK_WAIT_MS if settings.consume_acks else 0)
-    gate = Gate(Store(connect(address)), Store(connect(address, timeout_ms=timeout_ms)), settings)
-    venue = PaperVenue(Store(connect(address)), Keys(settings.namespace), settings.record_ttl_s)
-    return execute.Parts(settings, gate, venue)
+from tasks.settings import governor_settings, position_settings, settings_of_process
+from workers import checks, heartbeat, transport
 
 
 @lru_cache(maxsize=1)
-def _parts() -> execute.Parts:
-    return make_parts(settings_of_process())
+def _parts() -> parts.Parts:
+    return parts.make_parts(settings_of_process(), governor_settings(), position_settings())
 
 
 def install(app: Celery) -> None:
@@ -39,18 +24,26 @@ def install(app: Celery) -> None:
     signals.worker_init.connect(_check, weak=False)
     signals.worker_process_init.connect(_forked, weak=False)
     signals.after_setup_logger.connect(_show_ok_lines, weak=False)
-    _ = app
+    app.steps["worker"].add(heartbeat.Heartbeat)
 
 
 def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     """Before the broker is opened: our transport, then whatever forbids a start."""
     transport.install()
     try:
+        governor_settings()
+        position_settings()
         checks.check_settings(settings_of_process())
         checks.check_server(settings_of_process())
     except PermitWaitError as error:
         sys.exit(f"permitwait: {error}")
-    execute.configure(_parts)
+    parts.configure(_parts)
+    transport.on_junk(_keep_junk)
+
+
+def _keep_junk(queue: str, raw: bytes, why: str) -> None:
+    transport.log_junk(queue, raw, why)
+    _parts().gate.keep_junk(queue, raw, why)
 
 
 def _check(sender: Any, **_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments

@@ -34,8 +34,25 @@ class Receipt:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class Position:
+    """What is held of one symbol: signed amount, and the mark price where the venue states one."""
+
+    amt: Decimal
+    mark_price: Decimal | None = None
+
+
 class Venue(Protocol):
     """A place that takes orders."""
+
+    name: str
+
+    def position(self, symbol: str) -> Position:
+        """What is held of a symbol now; 0 only when the venue says so.
+
+        Raises:
+            StoreUnavailable: the venue cannot be asked: that is never "flat".
+        """
 
     def step(self, symbol: str) -> Decimal:
         """The smallest quantity increment of a symbol.

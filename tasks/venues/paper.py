@@ -9,7 +9,7 @@ from tasks.keys import Keys
 from tasks.outcome import plain
 from tasks.settings import JOURNAL_MAXLEN
 from tasks.store import Store
-from tasks.venues import Order, Receipt
+from tasks.venues import Order, Position, Receipt
 
 #: BTCUSDT's step at the system we re-create; used where the position states none.
 DEFAULT_STEP: Final = Decimal("0.001")
@@ -17,6 +17,8 @@ DEFAULT_STEP: Final = Decimal("0.001")
 
 class PaperVenue:
     """Fills every order at once, at the position's mark price, and remembers it under its client order id."""
+
+    name = "paper"
 
     def __init__(self, store: Store, keys: Keys, order_ttl_s: int) -> None:
         self._store = store
@@ -32,13 +34,17 @@ class PaperVenue:
         stated = self._store.field(self._keys.paper_position(symbol), "step")
         if stated is None:
             return DEFAULT_STEP
-        try:
-            step = Decimal(stated.decode())
-        except (InvalidOperation, UnicodeDecodeError):
-            step = Decimal("NaN")
-        if not step.is_finite() or step <= 0:
-            raise StoreUnavailable(f"paper venue: step of {symbol} is {stated[:40]!r}; set a positive number")
+        step = _decimal(stated.decode(errors="replace"), f"step of {symbol}")
+        if step <= 0:
+            raise StoreUnavailable(f"paper venue: step of {symbol} is {step}; set a positive number")
         return step
+
+    def position(self, symbol: str) -> Position:
+        """See `Venue.position`. A symbol that was never given a position is flat: this venue knows of nothing else."""
+        fields = self._store.hash(self._keys.paper_position(symbol))
+        amt = _decimal(fields.get("position_amt", "0"), f"position_amt of {symbol}")
+        price = fields.get("mark_price")
+        return Position(amt, _decimal(price, f"mark_price of {symbol}") if price else None)
 
     def submit(self, order: Order, claim: Claim) -> Receipt:
         """See `Venue.submit`. Sent once: a second sending would be a second order."""
@@ -85,3 +91,13 @@ class PaperVenue:
             qty=fields["qty"],
             price=fields["price"],
         )
+
+
+def _decimal(text: str, what: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise StoreUnavailable(f"paper venue: {what} is {text[:40]!a}; set a number")
+    return number

@@ -2,8 +2,8 @@
 
 import redis
 
-from tasks.execute import Parts
 from tasks.keys import Keys
+from tasks.parts import Parts
 from tests.helpers import grant, hold, intent_of, orders_of, results_of, run_to_outcome
 
 

@@ -1,0 +1,130 @@
+"""`permitwait ledger SYMBOL`: does our ledger agree with the exchange? And, if the operator says so, make it agree."""
+
+import getpass
+import sys
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+
+from ops import screen
+from tasks.outcome import plain
+from tasks.parts import Parts, make_parts
+from tasks.position import SMALLEST_POSITION, tolerance_of
+from tasks.settings import LEDGER_TTL_S, PositionSettings, Settings, governor_settings, position_settings
+from tasks.snapshot import Positions
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found, as text: amounts are exact decimals, times epoch seconds; empty where there is none."""
+
+    symbol: str
+    venue: str
+    exchange_amt: str
+    ledger_amt: str
+    difference: str
+    tolerance: str
+    agrees: bool
+    ledger_updated_at: str
+    ledger_origin: str
+    last_plan: str
+    last_order_id: str
+    last_side: str
+    last_executed_qty: str
+
+
+def gather(parts: Parts, limits: PositionSettings, symbol: str) -> Evidence:
+    """Ask the venue now, and read the ledger.
+
+    Raises:
+        StoreUnavailable: the venue or Redis could not be asked.
+    """
+    exchange = parts.venue.position(symbol).amt
+    fields = parts.store.hash(parts.gate.keys.ledger(symbol))
+    ledger = Positions(parts.store, parts.gate.keys).ledger(symbol)
+    tolerance = tolerance_of(exchange, limits)
+    difference = None if ledger is None else (exchange - ledger.amt).copy_abs()
+    same_side = ledger is not None and _side(exchange) == _side(ledger.amt)
+    return Evidence(
+        symbol=symbol,
+        venue=parts.venue.name,
+        exchange_amt=plain(exchange),
+        ledger_amt="" if ledger is None else ledger.amt_text,
+        difference="" if difference is None else plain(difference),
+        tolerance=plain(tolerance),
+        agrees=same_side and difference is not None and difference <= tolerance,
+        ledger_updated_at=fields.get("updated_at", ""),
+        ledger_origin=fields.get("origin", ""),
+        last_plan=fields.get("last_result_plan_id", ""),
+        last_order_id=fields.get("last_order_id", ""),
+        last_side=fields.get("last_side", ""),
+        last_executed_qty=fields.get("last_executed_qty", ""),
+    )
+
+
+def run(settings: Settings, symbol: str, *, set_it: bool, yes: bool, as_json: bool) -> int:
+    """Show the evidence; with `set_it`, set the ledger to the exchange's amount after it was confirmed.
+
+    Returns 0 where ledger and exchange agree (afterwards), 1 where they do not or there is no ledger.
+
+    Raises:
+        StoreUnavailable: the venue or Redis could not be asked.
+    """
+    limits = position_settings()
+    parts = make_parts(settings, governor_settings(), limits, timeout_ms=2_000)
+    evidence = gather(parts, limits, symbol)
+    if not as_json:
+        _show(evidence)
+    changed = False
+    if set_it:
+        if not yes and not _confirmed(evidence):
+            screen.say("nothing was changed")
+        else:
+            changed = _set(parts, evidence)
+            evidence = gather(parts, limits, symbol)
+            screen.say(f"ledger of {symbol} is now {evidence.ledger_amt}" if changed else _OVERTAKEN)
+    if as_json:
+        screen.data(asdict(evidence) | {"changed": changed})
+    return 0 if evidence.agrees else 1
+
+
+_OVERTAKEN = "the ledger changed while you looked: nothing was changed; look again"
+
+
+def _show(evidence: Evidence) -> None:
+    lines = {
+        f"{evidence.venue} holds": evidence.exchange_amt,
+        "our ledger says": evidence.ledger_amt or "nothing yet (taken from the exchange at the next plan)",
+        "difference": f"{evidence.difference or '-'} (allowed: {evidence.tolerance})",
+        "ledger updated": f"{evidence.ledger_updated_at or '-'} {evidence.ledger_origin}".rstrip(),
+        "last order": f"{evidence.last_side} {evidence.last_executed_qty} {evidence.last_order_id} by plan "
+        f"{evidence.last_plan}"
+        if evidence.last_order_id
+        else "-",
+    }
+    screen.out.print(
+        f"{evidence.symbol}: ledger and exchange {'agree' if evidence.agrees else 'DO NOT AGREE'}", markup=False
+    )
+    for name, value in lines.items():
+        screen.out.print(f"  {name:16} {value}", markup=False)
+
+
+def _confirmed(evidence: Evidence) -> bool:
+    if not sys.stdin.isatty():
+        screen.say("not a terminal: confirm with --yes")
+        return False
+    screen.err.print(f"Set the ledger of {evidence.symbol} to {evidence.exchange_amt}? [y/N] ", end="", markup=False)
+    return input().strip().lower() in {"y", "yes"}
+
+
+def _set(parts: Parts, evidence: Evidence) -> bool:
+    """Set the ledger, only if it still is what the operator saw."""
+    answer = parts.store.run(
+        "set_ledger",
+        [parts.gate.keys.ledger(evidence.symbol), parts.gate.keys.snapshot(evidence.symbol)],
+        [evidence.ledger_amt, evidence.exchange_amt, getpass.getuser(), LEDGER_TTL_S],
+    )
+    return bool(answer[0] == b"set")
+
+
+def _side(amount: Decimal) -> int:
+    return 0 if amount.copy_abs() < SMALLEST_POSITION else 1 if amount > 0 else -1

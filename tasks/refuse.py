@@ -1,0 +1,40 @@
+"""Messages that must not touch a plan: no intent at all, or one that contradicts a known plan."""
+
+import re
+from hashlib import sha256
+
+from tasks import log
+from tasks.errors import InvalidIntent
+from tasks.intent import PLAN_ID, ExecuteIntent
+from tasks.outcome import Outcome, blocked_ending
+from tasks.parts import Parts
+from tasks.reasons import Reason
+
+
+def refuse(parts: Parts, invalid: InvalidIntent, task_id: str, message: object) -> Outcome:
+    """Record a message that is not an intent; a plan it may name is not touched.
+
+    Raises:
+        StoreUnavailable: Redis gave no answer.
+    """
+    shown_id = task_id if re.fullmatch(PLAN_ID[1:-1], task_id) else sha256(task_id.encode()).hexdigest()[:32]
+    ending = blocked_ending(shown_id, "", Reason.INVALID_INTENT, invalid.detail)
+    if_known = Reason.PLAN_CONFLICT if invalid.decision_only else Reason.INVALID_INTENT
+    finished = parts.gate.set_aside(shown_id, invalid.plan_id, if_known, ending, ascii(message))
+    log.log_set_aside(task_id, invalid.plan_id, finished.outcome.reason, invalid.detail)
+    if finished.fresh:
+        log.log_block(finished.outcome, None, invalid.detail)
+    return finished.outcome
+
+
+def set_conflict_aside(parts: Parts, intent: ExecuteIntent, detail: str) -> Outcome:
+    """Record an intent that contradicts a known plan, which stays as it is.
+
+    Raises:
+        StoreUnavailable: Redis gave no answer.
+    """
+    ending = blocked_ending(intent.plan_id, intent.symbol, Reason.PLAN_CONFLICT, detail)
+    message = intent.model_dump_json(exclude_unset=True)
+    finished = parts.gate.set_aside(intent.plan_id, intent.plan_id, Reason.PLAN_CONFLICT, ending, message)
+    log.log_set_aside(intent.plan_id, intent.plan_id, finished.outcome.reason, detail)
+    return finished.outcome
