@@ -13,15 +13,25 @@ import redis
 
 from ops import screen
 from ops.child import Child, celery_command
-from ops.demo_plans import POSITIONS, Scenario, kill_switch_scenario, scenarios
-from ops.demo_report import Report, Row, show
+from ops.demo_plans import (
+    POSITIONS,
+    WRONG_LEDGER,
+    Scenario,
+    chain_scenarios,
+    gate_scenarios,
+    kill_switch_scenario,
+    reconciled_scenario,
+)
+from ops.demo_report import Report, Row, ledgers_agree, show
+from ops.ledger import gather, set_ledger
 from ops.places import server_dir
 from ops.server import DataDirInUse, EmbeddedServer
 from tasks.address import RedisAddress
 from tasks.errors import OutcomePending
 from tasks.keys import Keys
 from tasks.outcome import Outcome
-from tasks.settings import Settings, read_settings
+from tasks.parts import make_parts
+from tasks.settings import Settings, governor_settings, position_settings, read_settings
 from tasks.store import connect
 from tasks.submit import Handle, submit
 
@@ -44,17 +54,16 @@ def run(*, as_json: bool) -> int:
             client.hset(
                 keys.paper_position(symbol), mapping={"position_amt": amount, "step": step, "mark_price": price}
             )
-        screen.say("starting server and worker …")
+        run_id = f"demo{int(time.time()) % 1_000_000:06d}"
         lines: list[str] = []
-        worker = _start_worker(server.url, settings, lines)
-        try:
-            screen.say(
-                f"worker ready after {time.monotonic() - started:.1f} s; plans and their permits are on the way\n"
-            )
-            rows = _play(client, settings, keys)
-        finally:
-            worker.stop()
-        report = Report.of(rows, lines, client, keys, settings)
+        screen.say("the whole chain: our own Governor and Position judge each plan")
+        with _worker(server.url, settings, "governor,p33", lines):
+            rows = _play_chain(client, settings, keys, run_id)
+        ledgers = ledgers_agree(client, keys)
+        screen.say("\nthe gate: permits from outside services, early, late, wrong and never")
+        with _worker(server.url, settings, "", lines):
+            rows += _play_gate(client, settings, keys, run_id)
+        report = Report.of(rows, lines, client, keys, settings, ledgers=ledgers)
         client.close()
     show(report, as_json=as_json, took_s=time.monotonic() - started)
     return 0 if report.holds else 1
@@ -82,7 +91,9 @@ def _server() -> Iterator[EmbeddedServer]:
         server.stop()
 
 
-def _start_worker(url: str, settings: Settings, lines: list[str]) -> Child:
+@contextmanager
+def _worker(url: str, settings: Settings, issuers: str, lines: list[str]) -> Iterator[Child]:
+    """A real worker, ready; its decisions are shown as they fall, all its lines are kept."""
     ready = threading.Event()
 
     def read(line: str) -> None:
@@ -98,21 +109,40 @@ def _start_worker(url: str, settings: Settings, lines: list[str]) -> Child:
         "APPLY_RESULT_BACKEND": "",
         "APPLY_MODE": "paper",
         "APPLY_ALLOWLIST": ",".join(settings.allowlist),
+        "APPLY_ISSUERS": issuers,
     }
-    worker = Child(celery_command("worker", "--loglevel", "INFO", "--hostname", f"demo{os.getpid()}@%h"), env, read)
-    give_up = time.monotonic() + _WORKER_READY_S
-    while not ready.wait(0.05):
-        if not worker.running() or time.monotonic() > give_up:
-            worker.stop()
+    command = celery_command("worker", "--loglevel", "INFO", "--without-mingle", "--hostname", f"demo{os.getpid()}@%h")
+    worker = Child(command, env, read)
+    try:
+        give_up = time.monotonic() + _WORKER_READY_S
+        while not ready.wait(0.05):
+            if not worker.running() or time.monotonic() > give_up:
+                screen.say("\n".join(lines[-15:]))
+                raise SystemExit("permitwait: the demo's worker did not become ready; its last lines are above")
+        yield worker
+        if not worker.running():
             screen.say("\n".join(lines[-15:]))
-            raise SystemExit("permitwait: the demo's worker did not become ready; its last lines are above")
-    return worker
+    finally:
+        worker.stop()
 
 
-def _play(client: "redis.Redis", settings: Settings, keys: Keys) -> list[Row]:
-    run_id = f"demo{int(time.time()) % 1_000_000:06d}"
-    rows = _play_together(client, settings, keys, scenarios(keys, run_id))
-    halted = _play_together(client, settings, keys, [kill_switch_scenario(keys, run_id)])
+def _play_chain(client: "redis.Redis", settings: Settings, keys: Keys, run_id: str) -> list[Row]:
+    for symbol, amount in WRONG_LEDGER.items():
+        client.hset(keys.ledger(symbol), mapping={"last_known_amt": amount, "origin": "demo"})
+    rows = _play_together(client, settings, keys, chain_scenarios(keys, run_id))
+    parts = make_parts(settings, governor_settings(), position_settings())
+    for symbol in WRONG_LEDGER:
+        evidence = gather(parts, parts.position, symbol)
+        set_ledger(parts, evidence)
+        moved = f"{evidence.ledger_amt} -> {evidence.exchange_amt}"
+        screen.say(f"operator: permitwait ledger {symbol} --set-from-exchange ({moved})")
+    parts.store.close()
+    return rows + _play_together(client, settings, keys, [reconciled_scenario(keys, run_id)])
+
+
+def _play_gate(client: "redis.Redis", settings: Settings, keys: Keys, run_id: str) -> list[Row]:
+    rows = _play_together(client, settings, keys, gate_scenarios(keys, run_id, first=8))
+    halted = _play_together(client, settings, keys, [kill_switch_scenario(keys, run_id, number=20)])
     client.delete(keys.kill_switch)
     return rows + halted
 

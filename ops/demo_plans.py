@@ -18,6 +18,10 @@ POSITIONS: Final = {
 }
 
 
+#: What the ledger says at first where that is not what the exchange holds.
+WRONG_LEDGER: Final = {"BNBUSDT": "-3.05"}
+
+
 @dataclass(frozen=True)
 class Write:
     """One write into Redis, `after_ms` the plan was submitted: a permit, a block record or a switch."""
@@ -44,14 +48,36 @@ class Scenario:
 Permit = tuple[int, dict[str, Any]]
 
 
-def scenarios(keys: Keys, run: str) -> list[Scenario]:
-    """Everything but the kill switch, which would stop all the others; `run` sets this demo's plans apart."""
+def chain_scenarios(keys: Keys, run: str) -> list[Scenario]:
+    """The whole chain: our own Governor and Position judge every plan; `run` sets this demo's plans apart."""
+    story: list[Scenario] = []
+
+    def add(title: str, symbol: str, ends: str, **more: Any) -> None:  # noqa: ANN401 - as `_scenario`
+        story.append(_scenario(keys, f"{run}-{len(story) + 1:02d}", title, symbol, ends, {}, **more))
+
+    add("closes 75 % of a long", "BTCUSDT", "EXECUTE")
+    add("closes 50 % of a short", "ETHUSDT", "EXECUTE", intent={"action": "PARTIAL_50"})
+    critical = {"kill_score": 0.92}
+    add("critical: full close passes", "XRPUSDT", "EXECUTE", intent=critical | {"action": "FULL_CLOSE_PROPOSED"})
+    add("critical: partial is refused", "SOLUSDT", "governor_denied", intent=critical)
+    add("ledger is not the exchange", "BNBUSDT", "p33_denied")
+    add("sent twice: one order", "ADAUSDT", "EXECUTE", sends=2)
+    return story
+
+
+def reconciled_scenario(keys: Keys, run: str) -> Scenario:
+    """The plan that was denied, again, after the operator has set the ledger right."""
+    return _scenario(keys, f"{run}-07", "after reconciling the ledger", "BNBUSDT", "EXECUTE", {})
+
+
+def gate_scenarios(keys: Keys, run: str, first: int) -> list[Scenario]:
+    """Permits from outside services, each case of the gate but the kill switch, which would stop the others."""
     story: list[Scenario] = []
 
     def plan_id() -> str:
-        return f"{run}-{len(story) + 1:02d}"
+        return f"{run}-{first + len(story):02d}"
 
-    def add(title: str, symbol: str, ends: str, permits: dict[str, Permit], **more: Any) -> None:  # noqa: ANN401 - as below
+    def add(title: str, symbol: str, ends: str, permits: dict[str, Permit], **more: Any) -> None:  # noqa: ANN401 - as above
         story.append(_scenario(keys, plan_id(), title, symbol, ends, permits, **more))
 
     def both(governor_ms: int, p33_ms: int, **p33: object) -> dict[str, Permit]:
@@ -61,14 +87,9 @@ def scenarios(keys: Keys, run: str) -> list[Scenario]:
     add("both permits early", "ETHUSDT", "EXECUTE", both(0, 0))
     add("governor early, position late", "SOLUSDT", "EXECUTE", both(0, 600, safe_close_qty=3.7))
     add("position early, governor late", "BNBUSDT", "EXECUTE", both(480, 0))
-    full_close = {"action": "FULL_CLOSE_PROPOSED"}
-    add("closes the whole position", "XRPUSDT", "EXECUTE", both(50, 90, safe_close_qty=2500.0), intent=full_close)
-    add("sent twice: one order", "ADAUSDT", "EXECUTE", both(150, 250), sends=2)
     add("one permit never comes", "BTCUSDT", "missing_p33", {"governor": (80, {})})
     add("no permit comes", "ETHUSDT", "missing_both", {})
-    add(
-        "position denies", "BTCUSDT", "p33_denied", both(60, 140, allow=False, reason="reconcile_required_qty_mismatch")
-    )
+    add("position denies", "BTCUSDT", "p33_denied", both(60, 140, allow=False, reason="stale_exchange_state"))
     block = json.dumps({"reason": "hourly_limit_exceeded", "symbol": "SOLUSDT", "timestamp": time.time()})
     refusal = Write(180, keys.governor_block(plan_id()), block, ttl_s=3600)
     add("governor refuses", "SOLUSDT", "governor_denied", {"p33": (50, {"safe_close_qty": 2.0})}, extra=(refusal,))
@@ -79,12 +100,12 @@ def scenarios(keys: Keys, run: str) -> list[Scenario]:
     return story
 
 
-def kill_switch_scenario(keys: Keys, run: str) -> Scenario:
+def kill_switch_scenario(keys: Keys, run: str, number: int) -> Scenario:
     """A waiting plan, then the switch, then both permits: no order may leave."""
     switch = Write(250, keys.kill_switch, "true", ttl_s=0)
     permits: dict[str, Permit] = {"governor": (450, {}), "p33": (450, {})}
     return _scenario(
-        keys, f"{run}-15", "kill switch while it waits", "BTCUSDT", "kill_switch", permits, extra=(switch,)
+        keys, f"{run}-{number:02d}", "kill switch while it waits", "BTCUSDT", "kill_switch", permits, extra=(switch,)
     )
 
 

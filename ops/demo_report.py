@@ -49,7 +49,16 @@ class Report:
         return all(passed for _, passed, _ in self.checks)
 
     @classmethod
-    def of(cls, rows: list[Row], lines: list[str], client: "redis.Redis", keys: Keys, settings: Settings) -> Self:
+    def of(
+        cls,
+        rows: list[Row],
+        lines: list[str],
+        client: "redis.Redis",
+        keys: Keys,
+        settings: Settings,
+        *,
+        ledgers: str,
+    ) -> Self:
         """Compare what was expected, what the log says and what stands in Redis."""
         outcomes = [row.outcome for row in rows if row.outcome]
         executed = [outcome for outcome in outcomes if outcome.executed]
@@ -73,6 +82,7 @@ class Report:
             ("orders in the journal, none twice", journal == len(executed), f"{journal} orders"),
             ("one result entry per plan", results == len(rows), f"{results} entries"),
             ("positions add up", _adds_up(rows, client, keys), f"{len(POSITIONS)} symbols"),
+            ("ledger, exchange agree after the chain", not ledgers, ledgers or f"{len(POSITIONS)} symbols"),
             ("no error in the worker's log", not errors, errors[0][:60] if errors else "0 errors"),
         ]
         return cls(rows, checks)
@@ -85,6 +95,17 @@ def _adds_up(rows: list[Row], client: "redis.Redis", keys: Keys) -> bool:
         if abs(Decimal(amount)) - ordered != abs(Decimal(held.decode())):
             return False
     return True
+
+
+def ledgers_agree(client: "redis.Redis", keys: Keys) -> str:
+    """Empty where every ledger equals the paper position, else the first symbol where it does not."""
+    for symbol in POSITIONS:
+        ledger = client.hget(keys.ledger(symbol), "last_known_amt")
+        held = client.hget(keys.paper_position(symbol), "position_amt")
+        # A plan that the Governor refused may have ended before the ledger was first looked at.
+        if isinstance(ledger, bytes) and isinstance(held, bytes) and Decimal(ledger.decode()) != Decimal(held.decode()):
+            return f"{symbol}: {ledger.decode()} against {held.decode()}"
+    return ""
 
 
 def show(report: Report, *, as_json: bool, took_s: float) -> None:

@@ -79,7 +79,7 @@ def run(settings: Settings, symbol: str, *, set_it: bool, yes: bool, as_json: bo
         if not yes and not _confirmed(evidence):
             screen.say("nothing was changed")
         else:
-            changed = _set(parts, evidence)
+            changed = set_ledger(parts, evidence)
             evidence = gather(parts, limits, symbol)
             screen.say(f"ledger of {symbol} is now {evidence.ledger_amt}" if changed else _OVERTAKEN)
     if as_json:
@@ -116,7 +116,7 @@ def _confirmed(evidence: Evidence) -> bool:
     return input().strip().lower() in {"y", "yes"}
 
 
-def _set(parts: Parts, evidence: Evidence) -> bool:
+def set_ledger(parts: Parts, evidence: Evidence) -> bool:
     """Set the ledger, only if it still is what the operator saw."""
     answer = parts.store.run(
         "set_ledger",
