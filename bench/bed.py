@@ -123,3 +123,12 @@ def spread(values: Sequence[float]) -> dict[str, float]:
         "p99_ms": round(quantile(values, 0.99), 1),
         "max_ms": round(max(values), 1),
     }
+
+
+def histogram(values: Sequence[float], width_ms: int = 10) -> dict[str, int]:
+    """How many values fall into each step of `width_ms`."""
+    counts: dict[int, int] = {}
+    for value in values:
+        step = int(value // width_ms) * width_ms
+        counts[step] = counts.get(step, 0) + 1
+    return {f"{step}-{step + width_ms}": counts[step] for step in sorted(counts)}

@@ -7,9 +7,10 @@ import threading
 import time
 from typing import Any
 
-from bench.bed import Bed, Cost, at_rate, bed, spread, worker
+from bench.bed import Bed, Cost, at_rate, bed, histogram, spread, worker
 from ops.child import celery_command
 from tasks.execute import execute as execute_task
+from tasks.submit import submit
 
 #: Where the stock task writes its entries.
 NOOP_STREAM = "bench:noop"
@@ -24,6 +25,7 @@ def _env(on: Bed) -> dict[str, str]:
     return {
         "APPLY_REDIS_URL": on.server.url,
         "APPLY_MODE": "paper",
+        "APPLY_ISSUERS": "",
         "BENCH_URL": on.server.url,
         "BENCH_STREAM": NOOP_STREAM,
     }
@@ -96,6 +98,32 @@ def wait(per_s: int, seconds: int, seed: int) -> dict[str, Any]:
         "stock": {"cpu_ms_per_plan": round(noop_cpu_ms / plans, 2)} | spread(noop),
         "ratio": {"cpu": round(cpu_ms / noop_cpu_ms, 2)},
     }
+
+
+def chain(per_s: int, seconds: int) -> dict[str, Any]:
+    """Submit to paper order through our own judges, all three queues in one worker: how long does it take?"""
+    plans = per_s * seconds
+    # A symbol is judged for one plan at a time, so every plan has its own.
+    symbols = [f"C{number:05d}USDT" for number in range(plans)]
+    with bed() as on:
+        for symbol in symbols:
+            on.client.hset(on.keys.paper_position(symbol), mapping={"position_amt": "1", "mark_price": "100"})
+        env = _env(on) | {"APPLY_ISSUERS": "governor,p33", "APPLY_ALLOWLIST": ",".join(symbols)}
+        settings = on.settings.model_copy(update={"allowlist": tuple(symbols)})
+        with worker(_OURS, env) as process:
+            cost = Cost(process)
+            at_rate(
+                plans, per_s, lambda number: submit(_intent(number) | {"symbol": symbols[number]}, settings=settings)
+            )
+            on.await_entries(on.keys.results, plans, 30)
+            cpu_ms = cost.stop()
+            took: list[float] = []
+            for at_ms, entry in on.entries(on.keys.paper_orders):
+                plan_id = entry[b"plan_id"].decode()
+                registered = on.client.hget(on.keys.record(plan_id), "registered_ms")
+                took.append(at_ms - float(registered or 0))
+    figures = {"executed": len(took), "cpu_ms_per_plan": round(cpu_ms / plans, 2)} | spread(took)
+    return {"plans": plans, "per_s": per_s, "ours": figures, "histogram_ms": histogram(took)}
 
 
 def _drained(on: Bed, command: list[str], stream: str, plans: int) -> dict[str, float]:
