@@ -23,11 +23,10 @@ _MISSING: Final = every_missing_reason() | {Reason.DEADLINE_PASSED}
 
 @dataclass(frozen=True)
 class Again:
-    """The plan has no outcome yet: look at it again in `pause_ms`. On its first look its issuers are asked."""
+    """The plan has no outcome yet: look at it again in `pause_ms`."""
 
     pause_ms: int
     store_error: str = ""
-    ask_issuers: bool = False
 
 
 def execute_once(parts: Parts, intent: ExecuteIntent, *, retries: int = 0, store_error: str = "") -> Outcome | Again:
@@ -50,7 +49,7 @@ def _act(parts: Parts, intent: ExecuteIntent, token: str, store_error: str) -> O
     if isinstance(step, Consumed):
         return _dispatch(parts, intent, step)
     if isinstance(step, Waiting):
-        return Again(parts.wait.pause_ms(step.stands.left_ms), store_error, ask_issuers=step.stands.first)
+        return Again(parts.wait.pause_ms(step.stands.left_ms), store_error)
     if isinstance(step, Blocked):
         return _block(parts, intent, token, step, store_error)
     if isinstance(step, Finished):

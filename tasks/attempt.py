@@ -7,6 +7,7 @@ from typing import Final
 from tasks.consume import Abandoned, Busy, Conflict, Consumed, Finished, Gate, NotDurable
 from tasks.intent import ExecuteIntent
 from tasks.judge import Block, Rules, Stands, Wait, judge
+from tasks.parts import Parts
 from tasks.settings import FUTURE_TOLERANCE_MS, Settings
 from tasks.venues import Venue
 
@@ -63,6 +64,16 @@ def attempt(gate: Gate, venue: Venue, rules: Rules, intent: ExecuteIntent, token
             return Waiting(answer, finding.missing)
         answer = gate.consume(intent, token, finding)
     return Waiting(answer, frozenset()) if isinstance(answer, Stands) else answer
+
+
+def can_wait(parts: Parts, intent: ExecuteIntent, stands: Stands) -> bool:
+    """Whether the plan can only wait now: an attempt on what stands would change nothing.
+
+    Raises:
+        StoreUnavailable: the venue could not be asked.
+    """
+    step = _quantity_step(parts.venue, stands, intent.symbol)
+    return isinstance(judge(stands, intent, rules_of(parts.settings), step), Wait)
 
 
 def _quantity_step(venue: Venue, stands: Stands, symbol: str) -> Decimal:

@@ -192,19 +192,28 @@ class Gate:
         facts = {"task_id": "", "plan_id": "", "reason": "undecodable", "detail": why, "queue": queue}
         self._store.append(self.keys.rejected, facts | {"message": ascii(raw[:_EXCERPT])}, STREAM_MAXLEN)
 
+    def look_many(self, looks: Sequence[tuple[ExecuteIntent, str]]) -> list[Answer | StoreUnavailable]:
+        """`look` at several plans (each with its token) in one round trip; never raises, each has its own answer."""
+        calls = [self._call(intent, token, "look", "", ()) for intent, token in looks]
+        answers = self._store.run_many("consume_permits", calls)
+        return [
+            answer if isinstance(answer, StoreUnavailable) else _read(answer, token, self._settings.permits)
+            for answer, (_, token) in zip(answers, looks, strict=True)
+        ]
+
     def _consume_permits(
-        self,
-        store: Store,
-        intent: ExecuteIntent,
-        token: str,
-        mode: str,
-        safe_qty: str,
-        judged: Sequence[bytes],
+        self, store: Store, intent: ExecuteIntent, token: str, mode: str, safe_qty: str, judged: Sequence[bytes]
     ) -> Answer:
+        answer = store.run("consume_permits", *self._call(intent, token, mode, safe_qty, judged))
+        return _read(answer, token, self._settings.permits)
+
+    def _call(
+        self, intent: ExecuteIntent, token: str, mode: str, safe_qty: str, judged: Sequence[bytes]
+    ) -> tuple[list[str], list[object]]:
+        """Keys and arguments of `lua/consume_permits.lua`."""
         keys, settings, plan_id = self.keys, self._settings, intent.plan_id
         created_ms = intent.created_at_ms
-        answer = store.run(
-            "consume_permits",
+        return (
             [
                 keys.record(plan_id),
                 keys.open,
@@ -231,7 +240,6 @@ class Gate:
                 *judged,
             ],
         )
-        return _read(answer, token, settings.permits)
 
 
 def _read(answer: list[Any], token: str, permits: tuple[str, ...]) -> Answer:

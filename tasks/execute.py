@@ -1,10 +1,11 @@
 """`tasks.execute`: the Celery task. It only translates: an outcome is returned, "not yet" becomes a retry."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from celery import Task, shared_task
-from celery.exceptions import Reject
+from celery.exceptions import Retry
 
 from tasks import log
 from tasks.act import OUTAGE_PAUSE_MS, Again, execute_once
@@ -15,26 +16,15 @@ from tasks.outcome import Outcome
 from tasks.parts import parts_of_process
 from tasks.refuse import refuse
 
+#: Set on a request whose attempt is to ask our own issuers, whatever it finds.
+ASK_ISSUERS: Final = "permitwait_ask_issuers"
+
 #: Message header in which a plan carries the last error of its wait, so that its end can say why.
 STORE_ERROR: Final = "permitwait_store_error"
 
 
-class GateTask(Task[Any, Any]):
-    """A task whose message is never lost by a retry that could not be published."""
-
-    def retry(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Celery's own signature
-        """As Celery's, but a failed publication gives the message back instead of dropping it.
-
-        Stock Celery raises `Reject(requeue=False)` then, and the plan is gone without an outcome.
-        """
-        try:
-            return super().retry(*args, **kwargs)
-        except Reject as reject:
-            raise Reject("the retry could not be published", requeue=True) from reject
-
-
-@shared_task(name="tasks.execute", base=GateTask, bind=True, max_retries=None)  # type: ignore[arg-type] # bound
-def execute(self: GateTask, *args: object, **kwargs: object) -> dict[str, Any]:
+@shared_task(name="tasks.execute", bind=True, max_retries=None)  # type: ignore[arg-type] # bound
+def execute(self: Task[Any, Any], *args: object, **kwargs: object) -> dict[str, Any]:
     """Execute one plan: the only keyword argument is `intent` (see `tasks.intent`); returns the outcome.
 
     Everything else about the message is refused as `invalid_intent`. While permits are missing the task
@@ -44,9 +34,11 @@ def execute(self: GateTask, *args: object, **kwargs: object) -> dict[str, Any]:
         NotConfigured: in a process that is not our worker.
     """
     parts, request = parts_of_process(), self.request
-    store_error = str((request.headers or {}).get(STORE_ERROR, ""))
+    store_error = str(request.get(STORE_ERROR) or "")
     try:
-        intent = _intent_of(args, kwargs)
+        intent = intent_of(args, kwargs)
+        if request.get(ASK_ISSUERS):
+            ask_issuers(self.app, parts.settings.issuers, intent)
         step = execute_once(parts, intent, retries=request.retries, store_error=store_error)
     except InvalidIntent as invalid:
         try:
@@ -56,13 +48,15 @@ def execute(self: GateTask, *args: object, **kwargs: object) -> dict[str, Any]:
             step = Again(OUTAGE_PAUSE_MS, str(error)[:200])
     if isinstance(step, Outcome):
         return step.as_result()
-    if step.ask_issuers:
-        ask_issuers(self.app, parts.settings.issuers, intent)
-    headers = {STORE_ERROR: step.store_error} if step.store_error else None
-    raise self.retry(countdown=step.pause_ms / 1000, headers=headers)
+    raise Retry(step.store_error, when=step.pause_ms / 1000)  # type: ignore[arg-type] # a float is a number
 
 
-def _intent_of(args: tuple[object, ...], kwargs: dict[str, object]) -> ExecuteIntent:
+def intent_of(args: Sequence[object], kwargs: Mapping[str, object]) -> ExecuteIntent:
+    """The intent in a message's arguments.
+
+    Raises:
+        InvalidIntent: there is none, or something else beside it.
+    """
     if args or set(kwargs) != {"intent"}:
         found = json.dumps({"args": len(args), "kwargs": sorted(kwargs)[:10]})[:300]
         raise InvalidIntent(f"the task takes one keyword argument, intent; found {found}")

@@ -17,10 +17,12 @@ from tasks.settings import CALL_TIMEOUT_MS
 
 
 class _Script(Protocol):
+    sha: str
+
     def __call__(self, *, keys: Sequence[str], args: Sequence[object]) -> Any: ...  # noqa: ANN401 - Redis answers
 
 
-def connect(address: RedisAddress, *, timeout_ms: int = CALL_TIMEOUT_MS) -> "redis.Redis":
+def connect(address: RedisAddress, *, timeout_ms: int = CALL_TIMEOUT_MS, protocol: int = 2) -> "redis.Redis":
     """A client that answers or fails within `timeout_ms` per step and never retries by itself.
 
     Nothing is opened until the first call. redis-py 8.1 would by default wait 5 s and try 10 times, which
@@ -31,6 +33,7 @@ def connect(address: RedisAddress, *, timeout_ms: int = CALL_TIMEOUT_MS) -> "red
         "socket_connect_timeout": timeout_ms / 1000,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
+        "protocol": protocol,
         "db": address.db,
         "username": address.username,
         "password": address.password,
@@ -70,9 +73,7 @@ class Store:
         Raises:
             StoreUnavailable: no answer in time, or an error for an answer. The script may have run.
         """
-        run = self._scripts.get(script)
-        if run is None:
-            run = self._scripts[script] = cast("_Script", self.client.register_script(lua.source(script)))
+        run = self._script(script)
         with _errors(script):
             try:
                 answer = run(keys=keys, args=args)
@@ -100,6 +101,37 @@ class Store:
         with _errors(f"HGETALL {key}"):
             found = cast("dict[bytes, bytes]", self.client.hgetall(key))
         return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
+
+    def _script(self, name: str) -> "_Script":
+        run = self._scripts.get(name)
+        if run is None:
+            run = self._scripts[name] = cast("_Script", self.client.register_script(lua.source(name)))
+        return run
+
+    def run_many(
+        self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[object]]]
+    ) -> "list[list[Any] | StoreUnavailable]":
+        """Run `lua/<script>.lua` once per call in one round trip; a call that failed answers with its error.
+
+        Nothing is sent twice.
+        """
+        run = self._script(script)
+        try:
+            with _errors(script):
+                pipeline = self.client.pipeline(transaction=False)
+                for keys, args in calls:
+                    pipeline.evalsha(run.sha, len(keys), *keys, *args)  # type: ignore[arg-type] # any argument Redis takes
+                answers = pipeline.execute(raise_on_error=False)
+                if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
+                    self.client.script_load(lua.source(script))
+        except StoreUnavailable as error:
+            return [error] * len(calls)
+        return [
+            StoreUnavailable(f"{script}: {type(answer).__name__}: {answer}")
+            if isinstance(answer, Exception)
+            else answer
+            for answer in answers
+        ]
 
     def append(self, stream: str, facts: Mapping[str, str], maxlen: int) -> None:
         """Add one entry to a stream of about `maxlen` entries.

@@ -7,10 +7,10 @@ from typing import Any
 
 from celery import Celery, signals
 
-from tasks import parts
+from tasks import execute, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import checks, heartbeat, transport
+from workers import checks, heartbeat, transport, watch
 
 
 @lru_cache(maxsize=1)
@@ -25,6 +25,7 @@ def install(app: Celery) -> None:
     signals.worker_process_init.connect(_forked, weak=False)
     signals.after_setup_logger.connect(_show_ok_lines, weak=False)
     app.steps["worker"].add(heartbeat.Heartbeat)
+    app.steps["consumer"].add(watch.PermitWatch)
 
 
 def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
@@ -38,6 +39,8 @@ def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     except PermitWaitError as error:
         sys.exit(f"permitwait: {error}")
     parts.configure(_parts)
+    execute.execute.Strategy = "workers.request:strategy"
+    execute.execute.Request = "workers.request:Request"
     transport.on_junk(_keep_junk)
 
 

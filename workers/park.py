@@ -1,0 +1,156 @@
+"""Waiting without moving: a plan whose permits are missing stays in this worker as the unacknowledged message it is.
+
+Nothing is published while a plan waits, so nothing can be lost or doubled between two messages, and a wait costs
+one timer. On arrival, and whenever something about a waiting plan may have changed, the plan is *looked* at from
+the event loop, many plans in one round trip; a task attempt starts only where it can end the wait.
+"""
+
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, Final
+from uuid import uuid4
+
+from celery.worker import state
+
+from tasks.attempt import can_wait
+from tasks.errors import InvalidIntent
+from tasks.execute import ASK_ISSUERS, intent_of
+from tasks.intent import ExecuteIntent
+from tasks.judge import Stands
+from tasks.parts import Parts
+
+#: Plans parked in one worker at most; beyond it messages wait in the broker (`make bench` tells bytes per plan).
+MOST_PARKED: Final = 20_000
+
+#: The verdict is asked for this long after the deadline: earlier would find time left.
+_AFTER_DEADLINE_S: Final = 0.002
+
+
+class Parked:
+    """One waiting message. `due` is when it is looked at in any case, `deadline` when its wait is over (monotonic)."""
+
+    __slots__ = ("deadline", "entry", "intent", "request")
+
+    def __init__(self, request: Any, intent: ExecuteIntent) -> None:  # noqa: ANN401 - Celery's, untyped
+        self.request = request
+        self.intent = intent
+        self.entry: Any = None
+        self.deadline: float | None = None
+
+
+class Lot:
+    """The parked plans of one consumer. Everything here runs on the thread of the event loop."""
+
+    def __init__(self, consumer: Any, parts: Parts) -> None:  # noqa: ANN401 - Celery's, untyped
+        self._consumer = consumer
+        self._parts = parts
+        self._arrived: list[Any] = []
+        # The same plan can be here twice: two messages of one plan both wait for its outcome.
+        self._parked: dict[str, list[Parked]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def arrive(self, request: Any) -> None:  # noqa: ANN401 - Celery's, untyped
+        """Take a new message; it is looked at together with all others of this turn of the event loop."""
+        if not self._arrived:
+            self._consumer.call_soon(self._look_at_arrived)
+        self._arrived.append(request)
+
+    def from_pool(self, request: Any, pause_s: float) -> None:  # noqa: ANN401 - Celery's, untyped
+        """`take_back`, from whatever thread the pool reports on."""
+        self._consumer.call_soon(self.take_back, request, pause_s)
+
+    def take_back(self, request: Any, pause_s: float) -> None:  # noqa: ANN401 - Celery's, untyped
+        """Take a message whose attempt could not end the wait, and look again after `pause_s`.
+
+        The pause is never longer than a step, so what happened between that attempt's look and now is not missed
+        for longer than that.
+        """
+        try:
+            parked = Parked(request, intent_of(request.args, request.kwargs))
+        except InvalidIntent:
+            # It could not be recorded; the next attempt tries again.
+            self._consumer.timer.call_after(pause_s, self._consumer.apply_eta_task, (request,))
+            self._consumer.qos.increment_eventually()
+            return
+        self._hold(parked, pause_s)
+
+    def changed(self, plan_ids: Iterable[str]) -> None:
+        """Look at these plans now, where they are parked."""
+        self._look([parked for plan_id in plan_ids for parked in self._parked.get(plan_id, ())])
+
+    def changed_all(self) -> None:
+        """Look at every parked plan now."""
+        self.changed(tuple(self._parked))
+
+    def forget(self) -> None:
+        """The connection is gone: the broker delivers these messages again; Celery has cancelled their timers."""
+        self._parked.clear()
+        self._arrived.clear()
+        self._count = 0
+
+    def _look_at_arrived(self) -> None:
+        requests, self._arrived = self._arrived, []
+        waiting = []
+        for request in requests:
+            try:
+                waiting.append(Parked(request, intent_of(request.args, request.kwargs)))
+            except InvalidIntent:
+                self._consumer.on_task_request(request)
+        self._look(waiting)
+
+    def _look(self, waiting: list[Parked]) -> None:
+        if not waiting:
+            return
+        answers = self._parts.gate.look_many([(parked.intent, uuid4().hex) for parked in waiting])
+        for parked, answer in zip(waiting, answers, strict=True):
+            if not isinstance(answer, Stands) or not can_wait(self._parts, parked.intent, answer):
+                # It can end now, or Redis did not answer: an attempt finds out, and says so.
+                self._run(parked)
+            elif answer.first and self._parts.settings.issuers:
+                parked.request.request_dict[ASK_ISSUERS] = True
+                self._run(parked)
+            else:
+                left_s = answer.left_ms / 1000 + _AFTER_DEADLINE_S
+                parked.deadline = monotonic() + left_s
+                self._hold(parked, left_s)
+
+    def _due(self, request: Any, parked: Parked) -> None:  # noqa: ANN401 - the request is for `inspect scheduled`
+        _ = request
+        if parked.deadline is not None and monotonic() >= parked.deadline:
+            self._run(parked)
+        else:
+            self._look([parked])
+
+    def _hold(self, parked: Parked, for_s: float) -> None:
+        request = parked.request
+        if parked.entry is None:
+            self._parked.setdefault(parked.intent.plan_id, []).append(parked)
+            self._count += 1
+            state.reserved_requests.discard(request)
+            if self._count <= MOST_PARKED:
+                # A parked message must not count against the prefetch limit, or 32 of them would starve all others.
+                self._consumer.qos.increment_eventually()
+        else:
+            parked.entry.cancel()
+        # Celery cancels `_eta_timer_entry` of every scheduled request when the connection is lost.
+        request._eta_timer_entry = parked.entry = self._consumer.timer.call_after(  # noqa: SLF001 - see above
+            for_s, self._due, (request, parked), priority=6
+        )
+        state.task_scheduled(request)
+
+    def _run(self, parked: Parked) -> None:
+        if parked.entry is not None:
+            parked.entry.cancel()
+            parked.entry = None
+            others = self._parked[parked.intent.plan_id]
+            others.remove(parked)
+            if not others:
+                del self._parked[parked.intent.plan_id]
+            if self._count <= MOST_PARKED:
+                self._consumer.qos.decrement_eventually()
+            self._count -= 1
+            state.task_reserved(parked.request)
+        self._consumer.on_task_request(parked.request)

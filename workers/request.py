@@ -1,0 +1,51 @@
+"""How `tasks.execute` meets Celery's worker: its messages go to the parking lot first, its retries return there.
+
+Two documented extension points of a task: `Strategy` (what happens to a message) and `Request` (what happens to
+its result). Each override is guarded by a test that fails when upstream changes.
+"""
+
+from typing import Any, ClassVar
+
+from celery.exceptions import Retry
+from celery.worker.request import Request as StockRequest
+from celery.worker.strategy import default as stock_strategy
+
+from tasks.execute import ASK_ISSUERS, STORE_ERROR
+from tasks.parts import parts_of_process
+from workers.park import Lot
+
+
+class _Entrance:
+    """The consumer as the stock strategy sees it, except that a request goes to the lot instead of the pool."""
+
+    def __init__(self, consumer: Any, lot: Lot) -> None:  # noqa: ANN401 - Celery's, untyped
+        self._consumer = consumer
+        self.on_task_request = lot.arrive
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the consumer has
+        return getattr(self._consumer, name)
+
+
+def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Any:  # noqa: ANN401 - Celery's own interface
+    """Celery's default strategy, with the parking lot in front of the pool."""
+    consumer.permit_lot = Lot(consumer, parts_of_process())
+    Request.lot = consumer.permit_lot
+    return stock_strategy(task, app, _Entrance(consumer, consumer.permit_lot), **options)
+
+
+class Request(StockRequest):
+    """A message of `tasks.execute`: a retry takes it back into the lot, unacknowledged."""
+
+    #: The lot of the consumer that is connected now; set by `strategy`.
+    lot: ClassVar[Lot]
+
+    def on_retry(self, exc_info: Any) -> None:  # noqa: ANN401 - Celery's own signature
+        """Instead of acknowledging a message whose successor was published: there is no successor."""
+        # In the threads pool the exception arrives wrapped, and whatever this method raised would be swallowed.
+        retry = getattr(exc_info.exception, "exc", None) if not isinstance(exc_info.exception, Retry) else None
+        retry = retry if isinstance(retry, Retry) else exc_info.exception
+        self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
+        self.request_dict[STORE_ERROR] = retry.message or ""
+        self.request_dict.pop(ASK_ISSUERS, None)
+        self.send_event("task-retried", exception=retry.message or "permits are missing", traceback="")
+        self.lot.from_pool(self, float(retry.when or 0))
