@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
-from celery.worker import state
+from celery.worker import state as _state
 
 from tasks.attempt import can_wait
 from tasks.errors import InvalidIntent
@@ -18,6 +18,9 @@ from tasks.execute import ASK_ISSUERS, intent_of
 from tasks.intent import ExecuteIntent
 from tasks.judge import Stands
 from tasks.parts import Parts
+
+#: Celery's type stubs do not know everything in there.
+state: Any = _state
 
 #: Plans parked in one worker at most; beyond it messages wait in the broker (`make bench` tells bytes per plan).
 MOST_PARKED: Final = 20_000

@@ -42,10 +42,10 @@ class Request(StockRequest):
     def on_retry(self, exc_info: Any) -> None:  # noqa: ANN401 - Celery's own signature
         """Instead of acknowledging a message whose successor was published: there is no successor."""
         # In the threads pool the exception arrives wrapped, and whatever this method raised would be swallowed.
-        retry = getattr(exc_info.exception, "exc", None) if not isinstance(exc_info.exception, Retry) else None
-        retry = retry if isinstance(retry, Retry) else exc_info.exception
+        found: Any = exc_info.exception
+        retry: Any = found if isinstance(found, Retry) else found.exc
         self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
         self.request_dict[STORE_ERROR] = retry.message or ""
         self.request_dict.pop(ASK_ISSUERS, None)
         self.send_event("task-retried", exception=retry.message or "permits are missing", traceback="")
-        self.lot.from_pool(self, float(retry.when or 0))
+        self.lot.from_pool(self, float(retry.when))

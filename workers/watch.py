@@ -26,6 +26,9 @@ logger = logging.getLogger("permitwait")
 
 _READ_BYTES: Final = 65_536
 
+#: Opening blocks the event loop for up to a step: not more often than this while the server is away.
+_OPEN_AGAIN_S: Final = 1.0
+
 
 class WatchLost(PermitWaitError):
     """Raised when the watching connection cannot be opened, or ended."""
@@ -42,7 +45,8 @@ class Link:
         """
         client = connect(address, timeout_ms=timeout_ms, protocol=3)
         try:
-            self._connection = client.connection_pool.make_connection()
+            # redis-py leaves its connections untyped.
+            self._connection: Any = client.connection_pool.make_connection()
             self._connection.connect()
             command = ["CLIENT", "TRACKING", "ON", "BCAST"]
             for prefix in prefixes:
@@ -52,15 +56,17 @@ class Link:
         except (redis.RedisError, OSError) as error:
             raise WatchLost(f"{type(error).__name__}: {error}") from error
         self.socket: socket.socket = self._connection._sock  # noqa: SLF001 - redis-py offers no other way to read pushes
-        self.socket.setblocking(False)
+        self.socket.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._reader = hiredis.Reader()
 
-    def ping(self) -> None:
+    def ping(self, *, silent_for_s: float, at_most_s: float) -> None:
         """Ask for a sign of life; the answer comes through `read`.
 
         Raises:
-            WatchLost: the connection has ended.
+            WatchLost: the connection has ended, or was silent for too long: a half-open socket looks alive.
         """
+        if silent_for_s > at_most_s:
+            raise WatchLost(f"no sign of life for {silent_for_s:.1f} s")
         try:
             self.socket.send(b"PING\r\n")
         except OSError as error:
@@ -113,6 +119,8 @@ class Watch:
         self._link: Link | None = None
         self._answered = 0.0
         self._blind = True
+        self._said_blind = False
+        self._open_again_at = 0.0
         self._entry: Any = None
 
     @property
@@ -134,12 +142,10 @@ class Watch:
     def _tend(self) -> None:
         """Once per step: is the link alive? Blind, every parked plan is looked at, and the link opened again."""
         try:
-            if self._link is None:
+            if self._link is None and monotonic() >= self._open_again_at:
                 self._open()
-            elif monotonic() - self._answered > 2 * self._step_s:
-                raise WatchLost(f"no sign of life for {monotonic() - self._answered:.1f} s")
             if self._link is not None:
-                self._link.ping()
+                self._link.ping(silent_for_s=monotonic() - self._answered, at_most_s=2 * self._step_s)
         except WatchLost as error:
             self._lose(error)
         if self._blind:
@@ -152,9 +158,10 @@ class Watch:
 
     def _lose(self, error: WatchLost) -> None:
         self._drop()
-        if not self._blind:
+        if not self._said_blind:
             logger.warning("[WATCH] blind: %s; plans are looked at every %d ms", error, self._settings.permit_step_ms)
-        self._blind = True
+        self._blind = self._said_blind = True
+        self._open_again_at = monotonic() + _OPEN_AGAIN_S
 
     def _drop(self) -> None:
         if self._link is not None:
@@ -188,7 +195,7 @@ class Watch:
     def _alive_again(self) -> bool:
         """Note a sign of life; true when the watch was blind until now: then nothing is known about the gap."""
         self._answered = monotonic()
-        was_blind, self._blind = self._blind, False
+        was_blind, self._blind, self._said_blind = self._blind, False, False
         if was_blind:
             logger.info("[WATCH] alive: a permit's arrival wakes its plan")
         return was_blind
