@@ -23,10 +23,11 @@ _MISSING: Final = every_missing_reason() | {Reason.DEADLINE_PASSED}
 
 @dataclass(frozen=True)
 class Again:
-    """The plan has no outcome yet: look at it again in `pause_ms`."""
+    """The plan has no outcome yet: look at it again in `pause_ms`; `waiting`: only permits are missing, so their arrival may come first."""
 
     pause_ms: int
     store_error: str = ""
+    waiting: bool = False
 
 
 def execute_once(parts: Parts, intent: ExecuteIntent, *, retries: int = 0, store_error: str = "") -> Outcome | Again:
@@ -49,7 +50,7 @@ def _act(parts: Parts, intent: ExecuteIntent, token: str, store_error: str) -> O
     if isinstance(step, Consumed):
         return _dispatch(parts, intent, step)
     if isinstance(step, Waiting):
-        return Again(parts.wait.pause_ms(step.stands.left_ms), store_error)
+        return Again(parts.wait.pause_ms(step.stands.left_ms), store_error, waiting=True)
     if isinstance(step, Blocked):
         return _block(parts, intent, token, step, store_error)
     if isinstance(step, Finished):

@@ -48,7 +48,8 @@ def execute(self: Task[Any, Any], *args: object, **kwargs: object) -> dict[str, 
             step = Again(OUTAGE_PAUSE_MS, str(error)[:200])
     if isinstance(step, Outcome):
         return step.as_result()
-    raise Retry(step.store_error, when=step.pause_ms / 1000)  # type: ignore[arg-type] # a float is a number
+    # While it only waits, the worker looks at it at once and then when something changes.
+    raise Retry(step.store_error, when=0.0 if step.waiting else step.pause_ms / 1000)  # type: ignore[arg-type] # a float is a number
 
 
 def intent_of(args: Sequence[object], kwargs: Mapping[str, object]) -> ExecuteIntent:

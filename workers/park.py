@@ -68,8 +68,7 @@ class Lot:
     def take_back(self, request: Any, pause_s: float) -> None:  # noqa: ANN401 - Celery's, untyped
         """Take a message whose attempt could not end the wait, and look again after `pause_s`.
 
-        The pause is never longer than a step, so what happened between that attempt's look and now is not missed
-        for longer than that.
+        A pause of 0 looks at once: a permit may have arrived between that attempt's look and now.
         """
         try:
             parked = Parked(request, intent_of(request.args, request.kwargs))
@@ -78,7 +77,10 @@ class Lot:
             self._consumer.timer.call_after(pause_s, self._consumer.apply_eta_task, (request,))
             self._consumer.qos.increment_eventually()
             return
-        self._hold(parked, pause_s)
+        if pause_s > 0:
+            self._hold(parked, pause_s)
+        else:
+            self._look([parked])
 
     def changed(self, plan_ids: Iterable[str]) -> None:
         """Look at these plans now, where they are parked."""

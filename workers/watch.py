@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 import redis
@@ -46,7 +46,7 @@ class Link:
         client = connect(address, timeout_ms=timeout_ms, protocol=3)
         try:
             # redis-py leaves its connections untyped.
-            self._connection: Any = client.connection_pool.make_connection()
+            self._connection = cast("Any", client.connection_pool.make_connection())
             self._connection.connect()
             command = ["CLIENT", "TRACKING", "ON", "BCAST"]
             for prefix in prefixes:
