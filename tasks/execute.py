@@ -148,7 +148,11 @@ def refuse(parts: Parts, invalid: InvalidIntent, task_id: str, message: object) 
     Raises:
         StoreUnavailable: Redis gave no answer.
     """
-    shown_id = task_id if re.fullmatch(PLAN_ID[1:-1], task_id) else sha256(task_id.encode()).hexdigest()[:32]
+    shown_id = (
+        task_id
+        if re.fullmatch(PLAN_ID[1:-1], task_id)
+        else sha256(task_id.encode(errors="surrogatepass")).hexdigest()[:32]
+    )
     ending = Ending(
         decision="BLOCKED", plan_id=shown_id, symbol="", reason=Reason.INVALID_INTENT, detail=invalid.detail
     )
