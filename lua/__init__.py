@@ -4,7 +4,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-_INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^--@include ([\w/]+)$", re.MULTILINE)
 
 
 @cache

@@ -26,7 +26,9 @@
 -- ARGV[7] detail for the timeline: what was found
 -- ARGV[8] "give_back" the reservation, or "" where an order exists or may exist
 -- ARGV[9] change of the ledger, signed decimal text; "" where the ledger is not ours or nothing was ordered
--- ARGV[10] order id at the venue, ARGV[11] its side, ARGV[12] its quantity; "" without an order
+-- ARGV[10] order id at the venue, "" without an order
+-- ARGV[11] side of the order, likewise
+-- ARGV[12] quantity of the order, likewise
 -- ARGV[13] life of the ledger, s
 -- ARGV[14…] outcome as field, value, …; attempts, wait_ms and timestamp are added here, on the Redis clock
 --
@@ -35,7 +37,7 @@
 --   "repeat"   the plan had its outcome before: the record follows
 --   "moved"    the plan is not in the state to leave, or the claim is another's: the state found follows
 
---@include decimal
+--@include include/decimal
 
 local record, open, timeline, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local reservation, granted, ledger, snapshot, live = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]

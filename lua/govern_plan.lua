@@ -42,7 +42,7 @@
 -- Returns { "granted" | "refused" | "repeat" | "ended", reason }: "repeat" where this plan was decided before,
 -- "ended" where it needs no decision any more.
 
---@include civil_date
+--@include include/civil_date
 
 local record, permit, block, reservation, granted = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local daily_prefix, disarm_prefix, errors_prefix = KEYS[6], KEYS[7], KEYS[8]

@@ -26,7 +26,7 @@
 --   "kill_switch" the switch was set after the permits were consumed; nothing was ordered
 --   "claim_lost"  the claim is another's or over: nothing was ordered, and the caller must not conclude anything
 
---@include decimal
+--@include include/decimal
 
 local record, switch, position, journal, order, counter = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, plan_id, symbol, client_order_id, qty = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]

@@ -41,11 +41,11 @@ if redis.call('EXISTS', permit) == 1 then return { 'repeat' } end
 if (redis.call('HGET', snapshot, 'ts_epoch') or '') ~= judged_ts then return { 'changed' } end
 if (redis.call('HGET', ledger, 'last_known_amt') or '') ~= judged_amt then return { 'changed' } end
 
-local answer, json = 'written', permit_json
+local json, in_flight = permit_json, false
 if verdict == 'allow' then
   local holder = redis.call('GET', live)
   if holder and holder ~= plan_id then
-    answer, json = 'in_flight', in_flight_json
+    json, in_flight = in_flight_json, true
   else
     redis.call('SET', live, plan_id, 'EX', live_ttl_s)
   end
@@ -59,4 +59,5 @@ redis.call('SET', permit, json .. ',"created_at":' .. seconds .. ',"expires_at":
   .. string.format('%.3f', now_s + tonumber(permit_ttl_s)) .. '}', 'EX', permit_ttl_s)
 redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'position', 'permit', json .. '}')
 redis.call('EXPIRE', timeline, timeline_ttl_s)
-return { answer }
+if in_flight then return { 'in_flight' } end
+return { 'written' }

@@ -3,10 +3,16 @@
 from dataclasses import dataclass
 from textwrap import fill
 
-from pydantic_settings import BaseSettings
-
 from ops import screen
-from tasks.settings import governor_settings, masked, position_settings, read_settings
+from tasks.settings import (
+    GovernorSettings,
+    PositionSettings,
+    Settings,
+    governor_settings,
+    masked,
+    position_settings,
+    read_settings,
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Row:
     meaning: str
 
 
-def rows(*models: BaseSettings) -> list[Row]:
+def rows(*models: Settings | GovernorSettings | PositionSettings) -> list[Row]:
     """Every setting of these models, in the order of the documents."""
     return [
         Row(

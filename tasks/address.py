@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 REDIS_SCHEMES: Final = ("redis", "rediss", "redis+socket", "unix", "sentinel")
 
 _SENTINEL_PORT = 26379
+# A password with one of these ends the host part early; what follows must not be shown.
+_ENCODED = "in a password / ? # @ must be percent-encoded"
 _SENTINEL_FORM = "sentinel://host:port,host:port/<master>/<db>"
 
 
@@ -60,7 +62,10 @@ class RedisAddress:
             )
         if not parts.hostname:
             raise ValueError(f"must name a host, e.g. {scheme}://localhost:6379/0")
-        _ = parts.port  # urllib checks the port only when it is read: a bad one raises ValueError here
+        try:
+            _ = parts.port  # urllib checks the port only when it is read
+        except ValueError:
+            raise ValueError(f"the port must be a whole number up to 65535; {_ENCODED}") from None
         db = _number(parts.path.strip("/") or "0", "database")
         return cls(scheme, url, db=db, username=username, password=password)
 
@@ -74,6 +79,8 @@ class RedisAddress:
         sentinels = []
         for host in hosts.split(","):
             name, _, port = host.partition(":")
+            if not name:
+                raise ValueError(f"must have the form {_SENTINEL_FORM}")
             sentinels.append((name, _number(port or str(_SENTINEL_PORT), "port")))
         username, _, password = login.partition(":")
         return cls(
@@ -89,6 +96,9 @@ class RedisAddress:
     @property
     def celery_url(self) -> str:
         """The address in Celery's form (several sentinels are joined by semicolons there)."""
+        if self.scheme == "rediss" and "ssl_cert_reqs=" not in self.url:
+            # Without it Celery refuses the address for results, and as broker verifies no certificate.
+            return f"{self.url}{'&' if '?' in self.url else '?'}ssl_cert_reqs=required"
         if self.scheme != "sentinel":
             return self.url
         login = self.url.removeprefix("sentinel://").partition("/")[0].rpartition("@")[0]
@@ -103,7 +113,7 @@ class RedisAddress:
 
 def _number(text: str, what: str) -> int:
     if not text.isascii() or not text.isdigit():
-        raise ValueError(f"the {what} must be a whole number, not {text!r}")
+        raise ValueError(f"the {what} must be a whole number; {_ENCODED}")
     return int(text)
 
 

@@ -5,14 +5,19 @@ from decimal import Decimal
 from typing import Final
 
 from tasks.consume import Abandoned, Busy, Conflict, Consumed, Finished, Gate, NotDurable
+from tasks.errors import StoreUnavailable
 from tasks.intent import ExecuteIntent
-from tasks.judge import Block, Rules, Stands, Wait, judge
+from tasks.judge import Block, Finding, Rules, Stands, Wait, judge
 from tasks.parts import Parts
+from tasks.reasons import Reason
 from tasks.settings import FUTURE_TOLERANCE_MS, Settings
 from tasks.venues import Venue
 
 #: Stands in where no quantity is there to be rounded.
 _NO_STEP: Final = Decimal(1)
+
+#: Below every step there is: a quantity that it rounds to nothing is nothing by any step.
+_FINEST_STEP: Final = Decimal("1E-28")
 
 #: What stands may change between look and consumption this often before the attempt waits for its next turn.
 _MOST_LOOKS: Final = 5
@@ -57,7 +62,7 @@ def attempt(gate: Gate, venue: Venue, rules: Rules, intent: ExecuteIntent, token
     for _ in range(_MOST_LOOKS):
         if not isinstance(answer, Stands):
             return answer
-        finding = judge(answer, intent, rules, _quantity_step(venue, answer, intent.symbol))
+        finding = _judge(venue, rules, answer, intent)
         if isinstance(finding, Block):
             return Blocked(answer, finding)
         if isinstance(finding, Wait):
@@ -67,13 +72,24 @@ def attempt(gate: Gate, venue: Venue, rules: Rules, intent: ExecuteIntent, token
 
 
 def can_wait(parts: Parts, intent: ExecuteIntent, stands: Stands) -> bool:
-    """Whether the plan can only wait now: an attempt on what stands would change nothing.
+    """Whether the plan can only wait now: an attempt on what stands would change nothing."""
+    try:
+        return isinstance(_judge(parts.venue, rules_of(parts.settings), stands, intent), Wait)
+    except StoreUnavailable:
+        return False
 
-    Raises:
-        StoreUnavailable: the venue could not be asked.
-    """
-    step = _quantity_step(parts.venue, stands, intent.symbol)
-    return isinstance(judge(stands, intent, rules_of(parts.settings), step), Wait)
+
+def _judge(venue: Venue, rules: Rules, stands: Stands, intent: ExecuteIntent) -> Finding:
+    try:
+        step = _quantity_step(venue, stands, intent.symbol)
+    except StoreUnavailable:
+        # A venue that cannot be asked keeps no plan open: what ends it whatever its step is, ends it now.
+        finding = judge(stands, intent, rules, _FINEST_STEP)
+        step_decides = isinstance(finding, Block) and finding.reason is Reason.QTY_ABOVE_GOVERNOR_LIMIT
+        if isinstance(finding, Block) and (stands.left_ms <= 0 or not step_decides):
+            return finding
+        raise
+    return judge(stands, intent, rules, step)
 
 
 def _quantity_step(venue: Venue, stands: Stands, symbol: str) -> Decimal:

@@ -1,21 +1,25 @@
 """The lines operators grep for. Their starts are fixed (CONTRACT "Log lines"); more pairs may follow."""
 
 import logging
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 
 from tasks.consume import Claim
 from tasks.judge import Stands
 from tasks.outcome import Outcome
+from tasks.permit import MAX_DIGITS
 
 logger = logging.getLogger("permitwait")
 
 #: `safe_qty` is shown with this many decimals, rounded down like the quantity itself.
 _SHOWN = Decimal("0.0001")
 
+#: Enough digits for the largest quantity: a log line must not be what stops an order whose permits are consumed.
+_EXACT = Context(prec=2 * MAX_DIGITS)
+
 
 def log_ok(plan_id: str, symbol: str, claim: Claim) -> None:
     """Permits are consumed; once per plan."""
-    shown = Decimal(claim.safe_qty).quantize(_SHOWN, rounding=ROUND_DOWN)
+    shown = Decimal(claim.safe_qty).quantize(_SHOWN, rounding=ROUND_DOWN, context=_EXACT)
     logger.info(
         "[PERMIT_WAIT] OK plan=%s wait_ms=%d safe_qty=%s symbol=%s attempts=%d",
         plan_id,

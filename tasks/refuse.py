@@ -17,7 +17,9 @@ def refuse(parts: Parts, invalid: InvalidIntent, task_id: str, message: object) 
     Raises:
         StoreUnavailable: Redis gave no answer.
     """
-    shown_id = task_id if re.fullmatch(PLAN_ID[1:-1], task_id) else sha256(task_id.encode()).hexdigest()[:32]
+    shown_id = task_id
+    if not re.fullmatch(PLAN_ID[1:-1], task_id):
+        shown_id = sha256(task_id.encode(errors="surrogatepass")).hexdigest()[:32]
     ending = blocked_ending(shown_id, "", Reason.INVALID_INTENT, invalid.detail)
     if_known = Reason.PLAN_CONFLICT if invalid.decision_only else Reason.INVALID_INTENT
     finished = parts.gate.set_aside(shown_id, invalid.plan_id, if_known, ending, ascii(message))

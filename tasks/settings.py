@@ -1,9 +1,9 @@
 """Every setting, its default, its bounds and its meaning. The only file that reads the environment."""
 
+import re
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -122,8 +122,6 @@ class Settings(BaseSettings):
     @field_validator("allowlist")
     @classmethod
     def _symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        import re  # noqa: PLC0415 - only here
-
         bad = [symbol for symbol in value if not re.fullmatch(SYMBOL[1:-1], symbol)]
         if bad:
             raise ValueError(f"{bad[0]!r} is not a symbol (2 to 30 of A-Z and 0-9)")
@@ -167,9 +165,16 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _together(self) -> "Settings":
         if self.permit_step_ms > self.permit_wait_ms:
-            raise ValueError("APPLY_PERMIT_STEP_MS must not be above APPLY_PERMIT_WAIT_MS")
-        if self.record_ttl_s * 1000 <= self.plan_max_age_ms + self.permit_wait_ms:
-            raise ValueError("APPLY_RECORD_TTL_S must outlast APPLY_PLAN_MAX_AGE_MS, or a repeat could run again")
+            raise ValueError(
+                f"APPLY_PERMIT_STEP_MS={self.permit_step_ms} is not allowed: it must not be above "
+                f"APPLY_PERMIT_WAIT_MS={self.permit_wait_ms}"
+            )
+        # An intent from the tolerated future grows too old that much later.
+        if self.record_ttl_s * 1000 <= self.plan_max_age_ms + FUTURE_TOLERANCE_MS + self.permit_wait_ms:
+            raise ValueError(
+                f"APPLY_RECORD_TTL_S={self.record_ttl_s} is not allowed: a repeat could run again; it must outlast "
+                f"APPLY_PLAN_MAX_AGE_MS={self.plan_max_age_ms} by {FUTURE_TOLERANCE_MS} ms and the wait"
+            )
         if self.mode == "live" and self.live_confirm != LIVE_CONFIRMATION:
             raise ValueError(f"APPLY_MODE=live also needs APPLY_LIVE_CONFIRM={LIVE_CONFIRMATION}")
         return self
@@ -197,6 +202,8 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, 
 def _read(model: type[Model], **overrides: Any) -> Model:  # noqa: ANN401 - as above
     try:
         return model(**overrides)
+    except UnicodeDecodeError as error:
+        raise BadSettings(f".env is not UTF-8 text at byte {error.start}") from None
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         message = problem["msg"].removeprefix("Value error, ")
@@ -204,7 +211,7 @@ def _read(model: type[Model], **overrides: Any) -> Model:  # noqa: ANN401 - as a
             raise BadSettings(message) from None
         name = f"{model.model_config['env_prefix']}{problem['loc'][0]}".upper()
         shown = masked(name, problem["input"]) if isinstance(problem["input"], str) else repr(problem["input"])
-        raise BadSettings(f"{name}={shown} is not allowed: {message}") from None
+        raise BadSettings(f"{name}={ascii(shown)[1:-1]} is not allowed: {message}") from None
 
 
 class GovernorSettings(BaseSettings):
@@ -278,11 +285,13 @@ def settings_of_process() -> Settings:
 
 
 def masked(name: str, value: object) -> str:
-    """`value` as text with any password in an address replaced by stars."""
+    """`value` as text with any password in an address, even a mistyped one, replaced by stars."""
     text = ",".join(value) if isinstance(value, tuple) else str(value)
-    if not name.endswith(("_URL", "_BACKEND")) or "@" not in text:
+    if not name.endswith(("_URL", "_BACKEND")):
         return text
-    scheme, _, rest = text.partition("://")
-    login, _, place = rest.rpartition("@")
-    user = login.partition(":")[0] if ":" in login else urlsplit(f"x://{login}@h").username or ""
-    return f"{scheme}://{user}:***@{place}"
+    text = re.sub(r"(password=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
+    before, at, place = text.rpartition("@")
+    if not at:
+        return text
+    scheme, separator, login = before.partition("://") if "://" in before else ("", "", before)
+    return f"{scheme}{separator}{login.partition(':')[0]}:***@{place}"

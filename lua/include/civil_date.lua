@@ -1,4 +1,4 @@
--- include: the UTC date of an epoch second, as YYYY-MM-DD. Not an operation of its own; other scripts contain it.
+-- Included by other scripts: the UTC date of an epoch second, as YYYY-MM-DD.
 --
 -- Days are counted in eras of 400 years that begin on a first of March, so that the leap day is the last of its year.
 

@@ -1,4 +1,4 @@
--- include: exact sums of decimal text. Not an operation of its own; other scripts contain it.
+-- Included by other scripts: exact sums of decimal text.
 --
 -- Amounts become whole numbers of the smallest decimal place in play. Below 2^53 a double holds whole numbers
 -- exactly, so nothing is ever rounded; beyond 15 digits the answer is nil.
