@@ -31,6 +31,8 @@ def connect(address: RedisAddress, *, timeout_ms: int = CALL_TIMEOUT_MS) -> "red
         "socket_connect_timeout": timeout_ms / 1000,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
+        # redis-py's own limit, 100, would fail calls of a worker with more threads than that.
+        "max_connections": 10_000,
         "db": address.db,
         "username": address.username,
         "password": address.password,
