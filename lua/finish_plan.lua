@@ -84,8 +84,12 @@ if give_back == 'give_back' then
   local held = redis.call('HMGET', reservation, 'daily_key', 'notional_micro', 'qty_e8')
   if held[1] then
     redis.call('ZREM', granted, plan_id)
-    redis.call('HINCRBY', held[1], 'notional_micro', '-' .. held[2])
-    redis.call('HINCRBY', held[1], 'qty_e8', '-' .. held[3])
+    -- A day whose figures have expired must not come back, negative and without a life.
+    if redis.call('EXISTS', held[1]) == 1 then
+      -- Where no price was known nothing was counted, and "-0" is no integer to Redis.
+      if held[2] ~= '0' then redis.call('HINCRBY', held[1], 'notional_micro', '-' .. held[2]) end
+      redis.call('HINCRBY', held[1], 'qty_e8', '-' .. held[3])
+    end
     redis.call('DEL', reservation)
   end
 end

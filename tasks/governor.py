@@ -53,11 +53,12 @@ def wanted_of(intent: ExecuteIntent, position: Position) -> Wanted | Unjudged:
     qty = position.amt.copy_abs() * fraction
     price = position.mark_price
     if qty <= 0:
-        return Unjudged("limit_computation_error", {"position_amt": plain(position.amt)}, failed=False)
+        return Unjudged("limit_computation_error", {"position_amt": "0"}, failed=False)
     notional = qty * price if price is not None and price > 0 else None
     if max(qty * _E8, (notional or Decimal(0)) * _MICRO) >= _EXACT:
-        return Unjudged("limit_computation_error", {"computed_qty": plain(qty)}, failed=True)
-    return Wanted(qty, notional, closes=fraction == 1)
+        return Unjudged("limit_computation_error", {"computed_qty": f"{qty:.6g}"}, failed=False)
+    wants_part = intent.close_qty is not None and 0 < intent.close_qty < position.amt.copy_abs()
+    return Wanted(qty, notional, closes=fraction == 1 and not wants_part)
 
 
 def evaluate(parts: Parts, limits: GovernorSettings, intent: ExecuteIntent) -> tuple[str, str]:

@@ -34,6 +34,8 @@ def connect(address: RedisAddress, *, timeout_ms: int = CALL_TIMEOUT_MS, protoco
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
         "protocol": protocol,
+        # redis-py's own limit, 100, would fail calls of a worker with more threads than that.
+        "max_connections": 10_000,
         "db": address.db,
         "username": address.username,
         "password": address.password,

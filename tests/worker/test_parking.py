@@ -57,7 +57,8 @@ def test_a_waiting_plan_stays_unacknowledged_and_is_woken_by_its_permits(site: S
     """While it waits the one message is neither acknowledged nor published again; permits make it an order."""
     with start_worker(site.server, "--pool", pool, "--concurrency", "2", **LONG) as worker:
         park(site, "p1")
-        worker_says = site.producer.control.inspect(timeout=2).scheduled() or {}
+        inspect_worker = site.producer.control.inspect(timeout=1)
+        worker_says = wait_until(inspect_worker.scheduled, "the worker's answer to inspect scheduled")
         held = site.client.hlen("unacked")
         queued = site.client.llen("execute")
         permit(site, "p1")
