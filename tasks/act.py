@@ -23,11 +23,16 @@ _MISSING: Final = every_missing_reason() | {Reason.DEADLINE_PASSED}
 
 @dataclass(frozen=True)
 class Again:
-    """The plan has no outcome yet: look at it again in `pause_ms`; `waiting`: only permits are missing, so their arrival may come first."""
+    """The plan has no outcome yet: look at it again in `pause_ms`.
+
+    `waiting`: only permits are missing, so their arrival may come first. `first`: this attempt took the plan up,
+    and our own issuers are to be asked.
+    """
 
     pause_ms: int
     store_error: str = ""
     waiting: bool = False
+    first: bool = False
 
 
 def execute_once(parts: Parts, intent: ExecuteIntent, *, retries: int = 0, store_error: str = "") -> Outcome | Again:
@@ -50,7 +55,7 @@ def _act(parts: Parts, intent: ExecuteIntent, token: str, store_error: str) -> O
     if isinstance(step, Consumed):
         return _dispatch(parts, intent, step)
     if isinstance(step, Waiting):
-        return Again(parts.wait.pause_ms(step.stands.left_ms), store_error, waiting=True)
+        return Again(parts.wait.pause_ms(step.stands.left_ms), store_error, waiting=True, first=step.stands.first)
     if isinstance(step, Blocked):
         return _block(parts, intent, token, step, store_error)
     if isinstance(step, Finished):

@@ -16,7 +16,7 @@ from tasks.outcome import Outcome
 from tasks.parts import parts_of_process
 from tasks.refuse import refuse
 
-#: Set on a request whose attempt is to ask our own issuers, whatever it finds.
+#: Set on a request whose plan was taken up by a look of the worker's, before this attempt.
 ASK_ISSUERS: Final = "permitwait_ask_issuers"
 
 #: Message header in which a plan carries the last error of its wait, so that its end can say why.
@@ -37,8 +37,6 @@ def execute(self: Task[Any, Any], *args: object, **kwargs: object) -> dict[str, 
     store_error = str(request.get(STORE_ERROR) or "")
     try:
         intent = intent_of(args, kwargs)
-        if request.get(ASK_ISSUERS):
-            ask_issuers(self.app, parts.settings.issuers, intent)
         step = execute_once(parts, intent, retries=request.retries, store_error=store_error)
     except InvalidIntent as invalid:
         try:
@@ -48,6 +46,8 @@ def execute(self: Task[Any, Any], *args: object, **kwargs: object) -> dict[str, 
             step = Again(OUTAGE_PAUSE_MS, str(error)[:200])
     if isinstance(step, Outcome):
         return step.as_result()
+    if step.first or (step.waiting and request.get(ASK_ISSUERS)):
+        ask_issuers(self.app, parts.settings.issuers, intent)
     # While it only waits, the worker looks at it at once and then when something changes.
     raise Retry(step.store_error, when=0.0 if step.waiting else step.pause_ms / 1000)  # type: ignore[arg-type] # a float is a number
 

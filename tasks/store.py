@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -115,17 +116,17 @@ class Store:
     ) -> "list[list[Any] | StoreUnavailable]":
         """Run `lua/<script>.lua` once per call in one round trip; a call that failed answers with its error.
 
-        Nothing is sent twice.
+        Nothing is sent twice, except to a server that did not know the script and ran nothing.
         """
-        run = self._script(script)
         try:
-            with _errors(script):
-                pipeline = self.client.pipeline(transaction=False)
-                for keys, args in calls:
-                    pipeline.evalsha(run.sha, len(keys), *keys, *args)  # type: ignore[arg-type] # any argument Redis takes
-                answers = pipeline.execute(raise_on_error=False)
-                if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
+            answers = self._pipelined(script, calls)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                with _errors(script):
                     self.client.script_load(lua.source(script))
+                unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+                again = self._pipelined(script, [calls[place] for place in unknown])
+                for place, answer in zip(unknown, again, strict=True):
+                    answers[place] = answer
         except StoreUnavailable as error:
             return [error] * len(calls)
         return [
@@ -134,6 +135,14 @@ class Store:
             else answer
             for answer in answers
         ]
+
+    def _pipelined(self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[object]]]) -> list[Any]:
+        sha = self._script(script).sha
+        with _errors(script):
+            pipeline = self.client.pipeline(transaction=False)
+            for keys, args in calls:
+                pipeline.evalsha(sha, len(keys), *keys, *cast("Any", args))
+            return pipeline.execute(raise_on_error=False)
 
     def append(self, stream: str, facts: Mapping[str, str], maxlen: int) -> None:
         """Add one entry to a stream of about `maxlen` entries.
