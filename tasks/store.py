@@ -100,6 +100,17 @@ class Store:
             found = cast("dict[bytes, bytes]", self.client.hgetall(key))
         return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
 
+    def due(self, key: str, most: int) -> list[str]:
+        """The members of a ZSET scored by epoch ms that are due on the Redis clock, the longest due first.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        with _errors(f"ZRANGE {key}"):
+            seconds, micros = self.client.time()
+            found = self.client.zrangebyscore(key, 0, seconds * 1000 + micros // 1000, start=0, num=most)
+        return [member.decode(errors="replace") for member in cast("list[bytes]", found)]
+
     @contextmanager
     def on_one_connection(self) -> "Iterator[Store]":
         """The same Redis through a single connection: acknowledgements are counted per connection."""

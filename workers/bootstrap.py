@@ -16,6 +16,7 @@ from tasks.settings import ACK_WAIT_MS, CALL_TIMEOUT_MS, Settings, settings_of_p
 from tasks.store import Store, connect
 from tasks.venues.paper import PaperVenue
 from workers import checks, transport
+from workers.sweep import Sweep
 
 
 def make_parts(settings: Settings) -> execute.Parts:
@@ -39,7 +40,8 @@ def install(app: Celery) -> None:
     signals.worker_init.connect(_check, weak=False)
     signals.worker_process_init.connect(_forked, weak=False)
     signals.after_setup_logger.connect(_show_ok_lines, weak=False)
-    _ = app
+    Sweep.parts = staticmethod(_parts)
+    app.steps["worker"].add(Sweep)
 
 
 def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
