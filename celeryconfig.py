@@ -1,5 +1,8 @@
 """Celery settings; every line that is not Celery's default carries its reason."""
 
+import sys
+from itertools import pairwise
+
 from kombu import Queue
 
 from tasks.address import for_celery
@@ -42,7 +45,11 @@ task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 2
 
 # The work is waiting for Redis: threads need one process and half the CPU of prefork per plan.
-worker_pool = "threads"
+# `--pool prefork` must stay possible: Celery takes it for its own default and puts this setting in its place.
+_prefork_asked = bool({"-Pprefork", "--pool=prefork"} & set(sys.argv)) or any(
+    pair in {("-P", "prefork"), ("--pool", "prefork")} for pair in pairwise(sys.argv)
+)
+worker_pool = "prefork" if _prefork_asked else "threads"
 # Measured with `make bench` on two cores: more threads add memory, not plans per second.
 worker_concurrency = 16
 # A blocked broker must not stop the start for ever, and a lost one is waited for.

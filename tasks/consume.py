@@ -153,6 +153,22 @@ class Gate:
             return None
         return Finished(_outcome(rest), fresh=word == b"finished")
 
+    def overdue(self, most: int) -> list[str]:
+        """Plans without an outcome that should have one by now, the longest overdue first.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer.
+        """
+        return self._store.due(self.keys.open, most)
+
+    def record(self, plan_id: str) -> dict[str, str]:
+        """The plan's record as text; empty where there is none.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer.
+        """
+        return self._store.hash(self.keys.record(plan_id))
+
     def set_aside(self, task_id: str, plan_id: str | None, if_known: Reason, ending: Ending, excerpt: str) -> Finished:
         """Put a message aside that must not touch a plan; `ending` is its outcome where no plan is known.
 

@@ -80,6 +80,11 @@ def log_unasked(issuer: str, plan_id: str, error: Exception) -> None:
     logger.warning("[ISSUER] %s plan=%s could not be asked: %s", issuer, plan_id, ascii(str(error)))
 
 
+def log_sweep(plan_id: str, error: str) -> None:
+    """An overdue plan, or all of them, could not be ended this time."""
+    logger.warning("[SWEEP] plan=%s error=%s", plan_id, ascii(error))
+
+
 def log_silent(issuer: str, error: Exception) -> None:
     """An issuer could not leave its sign of life."""
     logger.warning("[ISSUER] %s left no sign of life: %s", issuer, ascii(str(error)))

@@ -105,6 +105,17 @@ class Store:
             found = cast("dict[bytes, bytes]", self.client.hgetall(key))
         return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
 
+    def due(self, key: str, most: int) -> list[str]:
+        """The members of a ZSET scored by epoch ms that are due on the Redis clock, the longest due first.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        now_ms = int(self.now_s() * 1000)
+        with _errors(f"ZRANGE {key}"):
+            found = self.client.zrangebyscore(key, 0, now_ms, start=0, num=most)
+        return [member.decode(errors="replace") for member in cast("list[bytes]", found)]
+
     def _script(self, name: str) -> "_Script":
         run = self._scripts.get(name)
         if run is None:

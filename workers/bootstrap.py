@@ -10,7 +10,7 @@ from celery import Celery, signals
 from tasks import execute, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import checks, heartbeat, transport, watch
+from workers import checks, heartbeat, sweep, transport, watch
 
 
 @lru_cache(maxsize=1)
@@ -25,6 +25,7 @@ def install(app: Celery) -> None:
     signals.worker_process_init.connect(_forked, weak=False)
     signals.after_setup_logger.connect(_show_ok_lines, weak=False)
     app.steps["worker"].add(heartbeat.Heartbeat)
+    app.steps["worker"].add(sweep.Sweep)
     app.steps["consumer"].add(watch.PermitWatch)
 
 
@@ -38,6 +39,8 @@ def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
         checks.check_server(settings_of_process())
     except PermitWaitError as error:
         sys.exit(f"permitwait: {error}")
+    except Exception as error:  # noqa: BLE001 - Celery would only log it, and the worker would start closed
+        sys.exit(f"permitwait: the start failed: {type(error).__name__}: {error}")
     parts.configure(_parts)
     execute.execute.Strategy = "workers.request:strategy"
     execute.execute.Request = "workers.request:Request"

@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
+from redis import exceptions
 from redis.exceptions import DataError
 
 logger = logging.getLogger("permitwait")
@@ -143,6 +144,16 @@ class Channel(stock.Channel):
             raise Empty
         key, raw = reply
         return bytes_to_str(key).rsplit(self.sep, 1)[0], raw
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - kombu's own signature
+        """Extends upstream's, which fails on a closed connection with an error that ends the worker.
+
+        Closing a lost connection closes its channels, and each restores its messages through a new client.
+        """
+        if self.connection.client is None:
+            raise exceptions.ConnectionError("the connection of this channel is closed")
+        params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # left out of the stubs
+        return params
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         """Replaces upstream's (`basic_get`), which raises on an undecodable entry after popping it."""

@@ -1,0 +1,91 @@
+"""The sweep: brings plans to their end whose message or worker was lost. It asks Redis, never the broker."""
+
+import json
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any, Final
+from uuid import uuid4
+
+from celery import bootsteps, states
+
+from tasks import log
+from tasks.act import execute_once
+from tasks.errors import InvalidIntent, StoreUnavailable
+from tasks.intent import parse_intent
+from tasks.outcome import Outcome, blocked_ending
+from tasks.parts import Parts, parts_of_process
+from tasks.reasons import Reason
+
+#: An overdue plan is found within this time.
+PERIOD_S: Final = 1.0
+
+#: Plans taken further in one turn, oldest first.
+_MOST: Final = 200
+
+
+def sweep_once(parts: Parts, report: Callable[[Outcome], None]) -> None:
+    """Take every overdue plan one attempt further, and report those that have their outcome now.
+
+    Raises:
+        StoreUnavailable: Redis gave no answer; the rest is for the next turn.
+    """
+    for plan_id in parts.gate.overdue(_MOST):
+        record = parts.gate.record(plan_id)
+        try:
+            intent = parse_intent(json.loads(record.get("intent", "")))
+        except (InvalidIntent, ValueError) as error:
+            log.log_sweep(plan_id, f"cannot be read back: {error}")
+            continue
+        if record.get("state") == "registered":
+            outcome = _never_taken_up(parts, plan_id, intent.symbol)
+        else:
+            step = execute_once(parts, intent)
+            outcome = step if isinstance(step, Outcome) else None
+        if outcome:
+            report(outcome)
+
+
+def _never_taken_up(parts: Parts, plan_id: str, symbol: str) -> Outcome | None:
+    # Its age is above the maximum by registration alone: it must not be taken up now.
+    ending = blocked_ending(plan_id, symbol, Reason.PLAN_EXPIRED, "registered, and taken up by no worker in time")
+    finished = parts.gate.finish(ending, uuid4().hex, "registered")
+    if finished and finished.fresh:
+        log.log_block(finished.outcome, None, ending.detail)
+    return finished.outcome if finished else None
+
+
+class Sweep(bootsteps.StartStopStep):
+    """One thread in the main process of every worker. Workers need not agree: every end is one atomic step."""
+
+    requires = ("celery.worker.components:Pool",)  # a thread before the fork would not be in the children
+
+    def __init__(self, parent: Any, **_: Any) -> None:  # noqa: ANN401 - Celery's own signature
+        self._ending = Event()
+        self._thread: Thread | None = None
+        self._app = parent.app
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's own signature
+        """Start the thread."""
+        self._thread = Thread(target=self._run, name="sweep", daemon=True)
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's own signature
+        """End the thread after the plan in hand."""
+        self._ending.set()
+        if self._thread:
+            self._thread.join(PERIOD_S)
+
+    terminate = stop
+
+    def _run(self) -> None:
+        while not self._ending.wait(PERIOD_S):
+            try:
+                sweep_once(parts_of_process(), self._report)
+            except StoreUnavailable as error:
+                log.log_sweep("-", str(error))
+            except Exception:  # noqa: BLE001 - logged with its traceback on the next line
+                # A sweep that died would be missed only when it is needed.
+                log.logger.exception("[SWEEP] failed")
+
+    def _report(self, outcome: Outcome) -> None:
+        self._app.backend.store_result(outcome.plan_id, outcome.as_result(), states.SUCCESS)
