@@ -13,7 +13,6 @@ from uuid import uuid4
 from celery.worker import state as _state
 
 from tasks.attempt import can_wait
-from tasks.errors import InvalidIntent
 from tasks.execute import ASK_ISSUERS, intent_of
 from tasks.intent import ExecuteIntent
 from tasks.judge import Stands
@@ -70,9 +69,8 @@ class Lot:
 
         A pause of 0 looks at once: a permit may have arrived between that attempt's look and now.
         """
-        try:
-            parked = Parked(request, intent_of(request.args, request.kwargs))
-        except InvalidIntent:
+        parked = _readable(request)
+        if parked is None:
             # It could not be recorded; the next attempt tries again.
             self._consumer.timer.call_after(pause_s, self._consumer.apply_eta_task, (request,))
             self._consumer.qos.increment_eventually()
@@ -100,9 +98,10 @@ class Lot:
         requests, self._arrived = self._arrived, []
         waiting = []
         for request in requests:
-            try:
-                waiting.append(Parked(request, intent_of(request.args, request.kwargs)))
-            except InvalidIntent:
+            parked = _readable(request)
+            if parked:
+                waiting.append(parked)
+            else:
                 self._consumer.on_task_request(request)
         self._look(waiting)
 
@@ -159,3 +158,11 @@ class Lot:
             self._count -= 1
             state.task_reserved(parked.request)
         self._consumer.on_task_request(parked.request)
+
+
+def _readable(request: Any) -> Parked | None:  # noqa: ANN401 - Celery's, untyped
+    """The plan in a message; None where there is none: an attempt refuses it, and says why."""
+    try:
+        return Parked(request, intent_of(request.args, request.kwargs))
+    except Exception:  # noqa: BLE001 - whatever is in there, it must not keep its neighbours from being looked at
+        return None
