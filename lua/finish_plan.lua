@@ -48,6 +48,11 @@ end
 if state ~= from then return { 'moved', state } end
 if from == 'consumed' and known[2] ~= token then return { 'moved', state } end
 
+-- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
+redis.call('ZCARD', open)
+redis.call('XLEN', timeline)
+redis.call('XLEN', results)
+
 local facts = {}
 for i = FIRST_FACT, #ARGV do facts[#facts + 1] = ARGV[i] end
 local waited = (tonumber(known[4]) or now) - taken_up

@@ -78,6 +78,9 @@ local digits = string.format('%0' .. (places + 1) .. '.0f', left)
 local text = places == 0 and digits or string.sub(digits, 1, -places - 1) .. '.' .. string.sub(digits, -places)
 if amount < 0 and left > 0 then text = '-' .. text end
 
+-- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
+redis.call('XLEN', journal)
+redis.call('HLEN', order)
 local order_id = 'paper-' .. redis.call('INCR', counter)
 local price = held[2] or ''
 redis.call('XADD', journal, 'MAXLEN', '~', journal_length, '*', 'client_order_id', client_order_id, 'plan_id', plan_id,
