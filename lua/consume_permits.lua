@@ -69,6 +69,10 @@ if state and state ~= 'registered' and state ~= 'waiting' and state ~= 'consumed
 end
 if state and known[2] ~= content then return { 'conflict', known[2] } end
 
+-- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
+redis.call('ZCARD', open)
+redis.call('XLEN', timeline)
+
 local function claimed(word, until_ms)
   return { word, tonumber(known[8]), until_ms, known[9], attempts, tonumber(known[8]) - taken_up }
 end
@@ -83,6 +87,8 @@ if state == 'consumed' then
     return claimed('abandoned', lease_until)
   end
   if known[6] ~= token then return { 'busy', lease_until - now } end
+  -- A re-sent call may come over a new connection, and acknowledgements are counted per connection and write.
+  redis.call('HSET', record, 'token', token)
   return claimed(known[10] and 'abandoned' or 'consumed', lease_until)
 end
 

@@ -66,6 +66,16 @@ end
 if state ~= from then return { 'moved', state } end
 if from == 'consumed' and known[2] ~= token then return { 'moved', state } end
 
+-- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
+redis.call('ZCARD', open)
+redis.call('XLEN', timeline)
+redis.call('XLEN', results)
+redis.call('HLEN', reservation)
+redis.call('ZCARD', granted)
+redis.call('HLEN', ledger)
+redis.call('HLEN', snapshot)
+redis.call('STRLEN', live)
+
 local facts = {}
 for i = FIRST_FACT, #ARGV do facts[#facts + 1] = ARGV[i] end
 local waited = (tonumber(known[4]) or now) - taken_up

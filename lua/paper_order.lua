@@ -61,6 +61,9 @@ end
 local side = amount > 0 and 'SELL' or 'BUY'
 local text = decimal_text(amount > 0 and amount - reduce or amount + reduce, places)
 
+-- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
+redis.call('XLEN', journal)
+redis.call('HLEN', order)
 local order_id = 'paper-' .. redis.call('INCR', counter)
 local price = held[2] or ''
 redis.call('XADD', journal, 'MAXLEN', '~', journal_length, '*', 'client_order_id', client_order_id, 'plan_id', plan_id,

@@ -82,9 +82,8 @@ def _dispatch(parts: Parts, intent: ExecuteIntent, consumed: Consumed) -> Outcom
 
 def _look_up(parts: Parts, intent: ExecuteIntent, claim: Claim) -> Outcome | Again:
     """A lost attempt consumed the permits: adopt its order, or end the plan; never submit again."""
-    receipt = None
-    if parts.settings.mode != "dry_run":
-        receipt = parts.venue.lookup(order_of(intent, claim))
+    # In dry run too: the claimant may have run in another mode.
+    receipt = parts.venue.lookup(order_of(intent, claim))
     ending = ending_of(intent, claim, receipt) if receipt else None
     return _end_claim(parts, claim, ending or _interrupted(intent, claim))
 

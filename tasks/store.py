@@ -189,8 +189,14 @@ class Store:
 
     @contextmanager
     def on_one_connection(self) -> "Iterator[Store]":
-        """The same Redis through a single connection: acknowledgements are counted per connection."""
-        with self.client.client() as one:  # type: ignore[no-untyped-call] # untyped in redis-py
+        """The same Redis through a single connection: acknowledgements are counted per connection.
+
+        Raises:
+            StoreUnavailable: no connection could be opened.
+        """
+        with _errors("connect"):
+            one = self.client.client()  # type: ignore[no-untyped-call] # untyped in redis-py
+        with one:
             yield Store(one)
 
     def acknowledgements(self, wanted: int, within_ms: int) -> int:

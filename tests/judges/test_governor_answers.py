@@ -221,7 +221,7 @@ def test_a_waiting_plan_ends_with_the_governors_own_reason(
         desk.client.delete(desk.keys.permit("governor", "plan-1"))
 
     assert isinstance(first, Again)
-    assert first.ask_issuers
+    assert first.first
     _assert_denied(desk, reason)
 
 
