@@ -47,11 +47,12 @@ end
 
 local held = redis.call('HMGET', position, 'position_amt', 'mark_price')
 local held_text = held[1] or '0'
-local amount, reduce, places = decimal_pair(held_text, qty)
-if not amount then
-  return { 'rejected', 'BAD_AMOUNT', 'position ' .. held_text .. ' or quantity ' .. qty
-    .. ' is not plain decimal text of at most 15 digits' }
+if not decimal_parts(held_text) then
+  return { 'rejected', 'BAD_POSITION', 'position_amt is not plain decimal text' }
 end
+if not decimal_parts(qty) then return { 'rejected', 'BAD_QTY', 'the quantity is not plain decimal text' } end
+local amount, reduce, places = decimal_pair(held_text, qty)
+if not amount then return { 'rejected', 'PRECISION', 'more than 15 digits' } end
 if reduce <= 0 then return { 'rejected', 'BAD_QTY', 'the quantity is not positive' } end
 -- -2022 is the code Binance USDT-M futures answers with when a reduce-only order would not reduce.
 if reduce > math.abs(amount) then
