@@ -34,7 +34,7 @@ class PaperVenue:
         stated = self._store.field(self._keys.paper_position(symbol), "step")
         if stated is None:
             return DEFAULT_STEP
-        step = _decimal(stated.decode(errors="replace"), f"step of {symbol}")
+        step = _decimal(stated.decode(errors="replace"), f"step of {symbol}", "a positive number")
         if step <= 0:
             raise StoreUnavailable(f"paper venue: step of {symbol} is {step}; set a positive number")
         return step
@@ -93,11 +93,11 @@ class PaperVenue:
         )
 
 
-def _decimal(text: str, what: str) -> Decimal:
+def _decimal(text: str, what: str, wanted: str = "a number") -> Decimal:
     try:
         number = Decimal(text)
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise StoreUnavailable(f"paper venue: {what} is {text[:40]!a}; set a number")
+        raise StoreUnavailable(f"paper venue: {what} is {ascii(text[:40])}; set {wanted}")
     return number
