@@ -158,7 +158,9 @@ def test_a_watch_that_is_cut_off_misses_nothing(site: Site) -> None:
 
 def test_without_tracking_the_step_is_the_fallback(site: Site) -> None:
     """A server that refuses tracking is said so once, and plans are looked at every step."""
-    site.client.acl_setuser("default", commands=["-client|tracking"])
+    site.client.acl_setuser(
+        "default", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", "-client|tracking"]
+    )
     with start_worker(site.server, **LONG) as worker:
         park(site, "p1", "p2")
         permit(site, "p1", "p2")
