@@ -12,7 +12,6 @@ from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
 from workers import checks, heartbeat, sweep, transport, watch
 
-
 @lru_cache(maxsize=1)
 def _parts() -> parts.Parts:
     return parts.make_parts(settings_of_process(), governor_settings(), position_settings())

@@ -7,7 +7,8 @@ acknowledges and could retry is delivered here too, unless it is nested deeper t
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty
 from typing import Any, Final, cast
 
@@ -19,21 +20,16 @@ from kombu.utils.json import loads
 from redis import exceptions
 from redis.exceptions import DataError
 
+from workers.envelope import NESTING_MAX, NOT_DECODED, envelope_fault, task_fault, too_deep
+
 logger = logging.getLogger("permitwait")
 
 #: Receives what was set aside: queue, the raw entry, why. Runs on the worker's event loop: be brief.
 SetAside = Callable[[str, bytes, str], None]
 
-#: Nesting of an envelope or a body. Python's recursion limit ends a worker that must encode or pickle deeper
-#: ones again; a plan needs five levels.
-NESTING_MAX: Final = 100
-
 _SHOWN_BYTES: Final = 200
 _WHY_MAX_CHARS: Final = 200
 _JSON: Final = "application/json"
-_NOT_DECODED: Final = object()
-# Read from such a message, Celery puts nothing or something else there.
-_NOT_IN_OLDER: Final = {"chain": None, "headers": None}
 # These speak of the broker, the pool or the machine, not of the entry: the worker's own handling of a lost
 # connection must see them. kombu counts KeyError among connection errors, and redis-py raises DataError for
 # an argument that it cannot send: both come from entries.
@@ -90,6 +86,19 @@ class QoS(stock.QoS):
     channel: Any
     _remove_from_indices: Callable[[Any], Any]
 
+    @contextmanager
+    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:  # noqa: ANN401 - kombu's own signature
+        """As upstream's, without MULTI around the two writes of a mark or an acknowledgement.
+
+        A crash between them is harmless: an index entry without its message is dropped at the next restore (the
+        sweep ends such a plan), a message without its index entry is never delivered again.
+        """
+        if pipe is not None:
+            yield pipe
+            return
+        with self.channel.conn_or_acquire(client) as connected:
+            yield connected.pipeline(transaction=False)
+
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002 - kombu's own signature
         """Extends upstream's: junk in `unacked` ends its worker at every start, and keeps all older messages there."""
         try:
@@ -112,6 +121,7 @@ class Channel(stock.Channel):
     """
 
     QoS = QoS
+    _kept: Any = None
 
     # Attributes of upstream's that its type stubs leave out.
     _closing: bool
@@ -120,6 +130,17 @@ class Channel(stock.Channel):
     _flush_brpop_reauth: Callable[[], None]
     _maybe_update_queues_expire: Callable[[Any, str], None]
     _q_for_pri: Callable[[str, int], str]
+    _create_client: Callable[[], Any]
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:  # noqa: ANN401 - kombu's own signature
+        """Replaces upstream's, which builds a new `redis.Redis` for every call: 9 % of the CPU of a waiting plan."""
+        if client is None:
+            client = self._kept
+            # A pool that was disconnected, or belongs to the parent of a fork, is replaced by a new one.
+            if client is None or client.connection_pool is not self.pool:
+                client = self._kept = self._create_client()
+        yield client
 
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401 - kombu's own signature
         """Replaces upstream's, whose `loads` and delivery let any error in the entry end the worker."""
@@ -212,7 +233,7 @@ class Channel(stock.Channel):
             payload: dict[str, Any] = loads(bytes_to_str(raw))
         except Exception as error:  # kombu's typed values let JSON raise anything
             raise JunkError(f"not JSON: {_why(error)}") from error
-        fault = _envelope_fault(payload)
+        fault = envelope_fault(payload)
         if fault:
             raise JunkError(fault)
         # What upstream would drop when it restores the message, and where it would restore it to: the named
@@ -229,11 +250,11 @@ class Channel(stock.Channel):
             message: Any = self.Message(payload, channel=self)
             # Celery refuses, with a line of its own, what is compressed badly or not JSON where it wants that.
             readable = message.content_type == _JSON and not message.errors
-            body = message.decode() if readable else _NOT_DECODED
+            body = message.decode() if readable else NOT_DECODED
         except Exception as error:
             raise JunkError(f"unreadable body: {_why(error)}") from error
-        deep = _too_deep(raw, payload) or (readable and _too_deep(message.body or b"", body))
-        fault = f"nested deeper than {NESTING_MAX}" if deep else _task_fault(headers, body)
+        deep = too_deep(raw, payload) or (readable and too_deep(message.body or b"", body))
+        fault = f"nested deeper than {NESTING_MAX}" if deep else task_fault(headers, body)
         if fault:
             raise JunkError(fault)
         return payload
@@ -270,97 +291,3 @@ def _hand_over(queue: str, raw: bytes, why: str) -> None:
     except Exception:
         logger.exception("[SET_ASIDE] the hook given to on_junk failed; the entry follows")
         log_junk(queue, raw, why)
-
-
-def _envelope_fault(payload: Any) -> str | None:  # noqa: ANN401 - it is what JSON yields
-    """Say why kombu could not deliver, acknowledge or restore this; None where it could."""
-    if not isinstance(payload, dict):
-        return "not a JSON object"
-    properties = payload.get("properties")
-    if not isinstance(properties, dict):
-        return "properties is not an object"
-    tag = properties.get("delivery_tag")
-    if isinstance(tag, bool) or not isinstance(tag, str | int | float) or not _encodable(tag):
-        return "properties.delivery_tag is not a text or a number"
-    info = properties.get("delivery_info")
-    if not isinstance(info, dict) or not {"exchange", "routing_key"} <= info.keys():
-        return "properties.delivery_info lacks exchange and routing_key"
-    if payload.get("headers") and not isinstance(payload["headers"], dict):
-        return "headers is not an object"
-    return None
-
-
-def _task_fault(headers: dict[str, Any], body: Any) -> str | None:  # noqa: ANN401 - it is what JSON yields
-    """Say why Celery would fail on this task message *after* delivery; None where not, or it is no task.
-
-    In the pool, on a timer or behind the pool's semaphore: there the message stays unacknowledged and is run
-    again for ever, or a slot of the pool is lost. A failure within the delivery is caught there.
-    """
-    if "task" not in headers:
-        # The older protocol has everything in the body. Without: an answer to a control command, or what
-        # Celery reports and discards.
-        older = isinstance(body, dict) and "task" in body
-        return _request_fault({**body, **headers, **_NOT_IN_OLDER}) if older else None
-    if body is _NOT_DECODED:
-        return _request_fault(headers)
-    if isinstance(body, dict) and "args" in body:
-        return _request_fault({**body, **headers, **_NOT_IN_OLDER})
-    if not isinstance(body, list) or len(body) != 3:  # noqa: PLR2004 - [args, kwargs, embed]
-        return "the body is not [args, kwargs, embed]"
-    embed = body[2] or {}
-    if not isinstance(embed, dict):
-        return "the body's third part is not an object"
-    if not isinstance(embed.get("delivery_info", {}), dict):
-        return "the body replaces delivery_info"
-    return _request_fault({**headers, **embed})
-
-
-def _request_fault(request: dict[str, Any]) -> str | None:
-    task_id = request.get("id")
-    if not isinstance(task_id, str) or not task_id or not _encodable(task_id):
-        # Such a task runs, but no result can be stored for it.
-        return "id is not a text"
-    if not isinstance(request.get("retries") or 0, int | float) or not isinstance(request.get("headers") or {}, dict):
-        # Such a task runs, but cannot be retried: a plan that has to wait would have no outcome.
-        return "retries is not a number, or headers within the headers not an object"
-    if isinstance(request.get("shadow"), list | dict) and request["shadow"]:
-        return "shadow is not a text"
-    limits = request.get("timelimit")
-    if limits and not (
-        isinstance(limits, list) and [not x or isinstance(x, int | float) for x in limits] == [True] * 2
-    ):
-        return "timelimit is not a pair of numbers"
-    stamped = request.get("stamped_headers") or []
-    if not isinstance(stamped, list | dict | str) or any(isinstance(name, list | dict) for name in stamped):
-        return "stamped_headers is not a list of texts"
-    chain = request.get("chain") or []
-    if isinstance(chain, dict | str) or (isinstance(chain, list) and not all(map(_is_signature, chain))):
-        return "chain is not a list of task signatures"
-    if request.get("chord") and not isinstance(request.get("group") or "", str):
-        return "group is not a text"
-    return None
-
-
-def _is_signature(step: Any) -> bool:  # noqa: ANN401 - it is what JSON yields
-    return isinstance(step, dict) and "task" in step and isinstance(step.get("options"), dict)
-
-
-def _too_deep(text: bytes, value: Any) -> bool:  # noqa: ANN401 - it is what JSON yields
-    if text.count(b"[") + text.count(b"{") <= NESTING_MAX:
-        return False
-    level = [value]
-    for _ in range(NESTING_MAX):
-        lists = [
-            outer.values() if isinstance(outer, dict) else outer for outer in level if isinstance(outer, list | dict)
-        ]
-        level = [inner for outer in lists for inner in outer]
-    return bool(level)
-
-
-def _encodable(value: object) -> bool:
-    # JSON can spell half of a surrogate pair, which Redis cannot be sent.
-    try:
-        str(value).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
