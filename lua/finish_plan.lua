@@ -105,18 +105,18 @@ if give_back == 'give_back' then
 end
 -- An order that may exist keeps the symbol to itself until the mark expires.
 if to ~= 'unknown' and redis.call('GET', live) == plan_id then redis.call('DEL', live) end
-if order_id ~= '' then
-  -- What the venue said about the position before this order is history now.
+if order_id ~= '' or to == 'rejected' then
+  -- What the venue said about the position before this order is history now, or was wrong.
   redis.call('DEL', snapshot)
 end
 if change ~= '' then
-  -- Without a ledger there is nothing to move: the next judgement takes it from the venue as it is then.
+  -- Without a ledger there is nothing to move: the next judgement takes it from the venue as it is then. The
+  -- order's time is kept all the same, to the microsecond, so that answers from before it are told from later ones.
   local amount, moved, places = decimal_pair(redis.call('HGET', ledger, 'last_known_amt') or '', change)
-  if amount then
-    redis.call('HSET', ledger, 'last_known_amt', decimal_text(amount + moved, places), 'last_order_id', order_id,
-      'last_result_plan_id', plan_id, 'last_executed_qty', qty, 'last_side', side,
-      'last_order_at', string.format('%.3f', now / 1000), 'updated_at', string.format('%.3f', now / 1000))
-    redis.call('EXPIRE', ledger, ledger_ttl_s)
-  end
+  if amount then redis.call('HSET', ledger, 'last_known_amt', decimal_text(amount + moved, places)) end
+  redis.call('HSET', ledger, 'last_order_id', order_id, 'last_result_plan_id', plan_id, 'last_executed_qty', qty,
+    'last_side', side, 'last_order_at', string.format('%s.%06d', time[1], tonumber(time[2])), 'updated_at',
+    string.format('%.3f', now / 1000))
+  redis.call('EXPIRE', ledger, ledger_ttl_s)
 end
 return whole_record('finished')

@@ -48,6 +48,8 @@ if verdict == 'allow' then
     json, in_flight = in_flight_json, true
   else
     redis.call('SET', live, plan_id, 'EX', live_ttl_s)
+    -- It must not expire under an order: what begins anew meanwhile would be moved by that order once more.
+    redis.call('EXPIRE', ledger, ledger_ttl_s)
   end
 end
 if first_amt ~= '' then

@@ -70,13 +70,22 @@ class Feed:
             StoreUnavailable: Redis or the broker gave no answer; the entry in hand stays unacknowledged.
             redis.RedisError: the plan stream could not be read.
         """
-        handled = 0
+        handled, refused = 0, None
         for entry_id, fields in (*self._left_behind(), *self._new()):
             # A trimmed entry comes back without fields: there is nothing left to send.
             if fields is not None:
-                self._handle(entry_id.decode(), {k.decode(): v.decode(errors="replace") for k, v in fields.items()})
+                try:
+                    self._handle(entry_id.decode(), {_text(name): _text(value) for name, value in fields.items()})
+                except StoreUnavailable as error:
+                    # Redis answers, and refuses this one: it stays unacknowledged, and those behind it go on.
+                    if not isinstance(error.__cause__, redis.ResponseError):
+                        raise
+                    refused = error
+                    continue
             self._client.xack(self._keys.plans, GROUP, entry_id)
             handled += 1
+        if refused:
+            raise refused
         return handled
 
     def _join(self) -> None:
@@ -117,6 +126,10 @@ class Feed:
             screen.data_line({"event": what, "id": which, "detail": detail})
         else:
             screen.out.print(f"{what} {which} {detail}".rstrip(), markup=False)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
 
 
 def run(settings: Settings, *, as_json: bool) -> int:

@@ -1,6 +1,7 @@
 """`permitwait ledger SYMBOL`: does our ledger agree with the exchange? And, if the operator says so, make it agree."""
 
 import getpass
+import os
 import sys
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -42,8 +43,9 @@ def gather(parts: Parts, limits: PositionSettings, symbol: str) -> Evidence:
     fields = parts.store.hash(parts.gate.keys.ledger(symbol))
     ledger = Positions(parts.store, parts.gate.keys).ledger(symbol)
     tolerance = tolerance_of(exchange, limits)
-    difference = None if ledger is None else (exchange - ledger.amt).copy_abs()
-    same_side = ledger is not None and _side(exchange) == _side(ledger.amt)
+    held = None if ledger is None else ledger.amt
+    difference = None if held is None else (exchange - held).copy_abs()
+    same_side = held is not None and _side(exchange) == _side(held)
     return Evidence(
         symbol=symbol,
         venue=parts.venue.name,
@@ -79,15 +81,20 @@ def run(settings: Settings, symbol: str, *, set_it: bool, yes: bool, as_json: bo
         if not yes and not _confirmed(evidence):
             screen.say("nothing was changed")
         else:
-            changed = set_ledger(parts, evidence)
+            word = set_ledger(parts, evidence)
+            changed = word == "set"
             evidence = gather(parts, limits, symbol)
-            screen.say(f"ledger of {symbol} is now {evidence.ledger_amt}" if changed else _OVERTAKEN)
+            screen.say(_NOT_SET.get(word, f"ledger of {symbol} is now {evidence.ledger_amt}"))
     if as_json:
         screen.data(asdict(evidence) | {"changed": changed})
     return 0 if evidence.agrees else 1
 
 
-_OVERTAKEN = "the ledger changed while you looked: nothing was changed; look again"
+_NOT_SET = {
+    "changed": "the ledger changed while you looked: nothing was changed; look again",
+    "in_flight": "a plan is under way on this symbol, perhaps with an order that the ledger does not know yet: "
+    "nothing was changed; look again when it has ended",
+}
 
 
 def _show(evidence: Evidence) -> None:
@@ -116,14 +123,26 @@ def _confirmed(evidence: Evidence) -> bool:
     return input().strip().lower() in {"y", "yes"}
 
 
-def set_ledger(parts: Parts, evidence: Evidence) -> bool:
-    """Set the ledger, only if it still is what the operator saw."""
+def set_ledger(parts: Parts, evidence: Evidence) -> str:
+    """Set the ledger, only if it still is what the operator saw; returns the script's word (`lua/set_ledger.lua`)."""
     answer = parts.store.run(
         "set_ledger",
-        [parts.gate.keys.ledger(evidence.symbol), parts.gate.keys.snapshot(evidence.symbol)],
-        [evidence.ledger_amt, evidence.exchange_amt, getpass.getuser(), LEDGER_TTL_S],
+        [
+            parts.gate.keys.ledger(evidence.symbol),
+            parts.gate.keys.snapshot(evidence.symbol),
+            parts.gate.keys.position_live(evidence.symbol),
+        ],
+        [evidence.ledger_amt, evidence.exchange_amt, _who(), LEDGER_TTL_S],
     )
-    return bool(answer[0] == b"set")
+    return str(answer[0].decode())
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # In a container the user may have a number and no name.
+        return f"uid {os.getuid()}"
 
 
 def _side(amount: Decimal) -> int:

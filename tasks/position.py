@@ -25,6 +25,9 @@ SMALLEST_POSITION: Final = Decimal("0.0001")
 #: Ledger and exchange may always differ by this much (likewise).
 SMALLEST_TOLERANCE: Final = Decimal("0.001")
 
+#: Characters of an unreadable ledger that a denial shows.
+_SHOWN: Final = 40
+
 #: What was judged may change before the answer is written this often.
 _MOST_JUDGED: Final = 5
 
@@ -58,14 +61,17 @@ def judge_position(
     if snapshot is None:
         return Deny("no_exchange_snapshot")
     age_s = snapshot.age_s(now_s)
-    if age_s > limits.stale_threshold_sec:
+    if not 0 <= age_s <= limits.stale_threshold_sec:
         return Deny("stale_exchange_state", {"age_s": plain(age_s), "limit_s": plain(limits.stale_threshold_sec)})
     first_sight, exchange = ledger is None, snapshot.amt
     held = exchange if ledger is None else ledger.amt
-    facts = {"exchange_amt": plain(exchange), "ledger_amt": plain(held)}
+    said = plain(exchange) if ledger is None else ledger.amt_text[:_SHOWN]
+    facts = {"exchange_amt": plain(exchange), "ledger_amt": said}
     if exchange.copy_abs() < SMALLEST_POSITION:
         return Deny("no_position", facts, first_sight)
-    if (exchange > 0) != (held > 0):
+    if held is None:
+        return Deny("reconcile_required_qty_mismatch", facts | {"ledger": "not an amount"}, first_sight)
+    if (exchange > 0, exchange < 0) != (held > 0, held < 0):
         return Deny("reconcile_required_side_mismatch", facts, first_sight)
     tolerance = tolerance_of(exchange, limits)
     if (exchange - held).copy_abs() > tolerance:
@@ -169,7 +175,7 @@ def _permit(intent: ExecuteIntent, verdict: Allow | Deny, snapshot: Snapshot | N
         return json.dumps(refusal)[:-1]
     head = json.dumps({"allow": True, **names, "reason": "sanity_checks_passed"})[:-1]
     exchange = snapshot.amt if snapshot else Decimal(0)
-    held = ledger.amt if ledger else exchange
+    held = ledger.amt if ledger and ledger.amt is not None else exchange
     amounts = {"safe_close_qty": verdict.safe_qty, "exchange_position_amt": exchange, "ledger_amt": held}
     return head + "".join(f',"{name}":{plain(amount)}' for name, amount in amounts.items())
 
@@ -195,9 +201,15 @@ def refresh_snapshots() -> None:
 
     Raises:
         NotConfigured: in a process that is not our worker.
-        StoreUnavailable: the venue or Redis could not be asked.
+        StoreUnavailable: the venue or Redis could not be asked about these symbols; the others are refreshed.
     """
     parts = parts_of_process()
     positions = Positions(parts.store, parts.gate.keys)
+    silent = []
     for symbol in parts.settings.allowlist:
-        positions.refresh(parts.venue, symbol)
+        try:
+            positions.refresh(parts.venue, symbol)
+        except StoreUnavailable as error:
+            silent.append(f"{symbol}: {error}")
+    if silent:
+        raise StoreUnavailable("; ".join(silent))

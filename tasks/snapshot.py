@@ -1,5 +1,6 @@
 """What the venue says is held, and what our own ledger says: read, refreshed, never guessed."""
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -12,6 +13,9 @@ from tasks.venues import Venue
 
 #: Life of a snapshot, seconds (the figure of the system we re-create).
 SNAPSHOT_TTL_S: Final = 3_600
+
+#: The scripts move plain decimal text of at most this many digits (`lua/include/decimal.lua`).
+_MOST_DIGITS: Final = 15
 
 #: An order of ours may outdate a venue's answer; then it is asked again, this often.
 _MOST_ASKED: Final = 3
@@ -32,9 +36,12 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What we believe is held: `amt_text` is the stored text; `last_order_s` epoch seconds, None without one."""
+    """What we believe is held: `amt_text` is the stored text, `amt` None where that is no amount we could move.
 
-    amt: Decimal
+    `last_order_s`: epoch seconds of the last order, None without one.
+    """
+
+    amt: Decimal | None
     amt_text: str
     last_order_s: Decimal | None
 
@@ -67,14 +74,16 @@ class Positions:
         return Snapshot(amt, _number(fields.get("mark_price")), fields["ts_epoch"])
 
     def ledger(self, symbol: str) -> Ledger | None:
-        """The shadow ledger; None where there is none or it cannot be read.
+        """The shadow ledger; None where there is none.
 
         Raises:
             StoreUnavailable: Redis gave no answer.
         """
         fields = self._store.hash(self._keys.ledger(symbol))
-        amt = _number(fields.get("last_known_amt"))
-        return None if amt is None else Ledger(amt, fields["last_known_amt"], _number(fields.get("last_order_at")))
+        text = fields.get("last_known_amt", "")
+        if not text:
+            return None
+        return Ledger(_movable(text), text, _number(fields.get("last_order_at")))
 
     def refresh(self, venue: Venue, symbol: str) -> Snapshot | None:
         """Ask the venue and keep its answer; None when our own orders keep overtaking it.
@@ -83,11 +92,12 @@ class Positions:
             StoreUnavailable: the venue or Redis could not be asked.
         """
         for _ in range(_MOST_ASKED):
-            asked_at = f"{self.now_s():.3f}"
+            asked_at = f"{self.now_s():.6f}"
             held = venue.position(symbol)
             price = "" if held.mark_price is None else plain(held.mark_price)
             side = "FLAT" if held.amt == 0 else "LONG" if held.amt > 0 else "SHORT"
             facts = {"position_amt": plain(held.amt), "side": side, "mark_price": price, "source": venue.name}
+            facts |= dict.fromkeys(("entry_price", "leverage", "unrealized_pnl"), "")
             answer = self._store.run(
                 "write_snapshot",
                 [self._keys.snapshot(symbol), self._keys.ledger(symbol)],
@@ -95,6 +105,8 @@ class Positions:
             )
             if answer[0] == b"kept":
                 return Snapshot(held.amt, held.mark_price, asked_at)
+            if answer[0] == b"overtaken":
+                return self.snapshot(symbol)
         return None
 
     def fresh(self, venue: Venue, symbol: str, stale_after_s: Decimal) -> Snapshot | None:
@@ -104,12 +116,18 @@ class Positions:
             StoreUnavailable: Redis gave no answer.
         """
         stored = self.snapshot(symbol)
-        if stored and stored.age_s(self.now_s()) <= stale_after_s:
+        if stored and 0 <= stored.age_s(self.now_s()) <= stale_after_s:
             return stored
         try:
             return self.refresh(venue, symbol) or stored
         except StoreUnavailable:
             return stored
+
+
+def _movable(text: str) -> Decimal | None:
+    digits = text.removeprefix("-").replace(".", "", 1).lstrip("0")
+    plain_text = re.fullmatch(r"-?[0-9]+\.?[0-9]*", text)
+    return Decimal(text) if plain_text and len(digits) <= _MOST_DIGITS else None
 
 
 def _number(text: str | None) -> Decimal | None:

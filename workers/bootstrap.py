@@ -12,6 +12,7 @@ from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
 from workers import checks, heartbeat, sweep, transport, watch
 
+
 @lru_cache(maxsize=1)
 def _parts() -> parts.Parts:
     return parts.make_parts(settings_of_process(), governor_settings(), position_settings())
@@ -33,8 +34,7 @@ def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     transport.install()
     try:
         governor_settings()
-        position_settings()
-        checks.check_settings(settings_of_process())
+        checks.check_settings(settings_of_process(), position_settings())
         checks.check_server(settings_of_process())
     except PermitWaitError as error:
         sys.exit(f"permitwait: {error}")

@@ -7,7 +7,7 @@ import redis
 
 from tasks.address import RedisAddress
 from tasks.errors import BadSettings, PermitWaitError
-from tasks.settings import Settings
+from tasks.settings import PositionSettings, Settings
 from tasks.store import connect
 
 #: Redis may still be starting or loading its data for this long.
@@ -23,7 +23,7 @@ class RefusedToStart(PermitWaitError):
     """Raised when a worker must not start; the text is one line for the operator."""
 
 
-def check_settings(settings: Settings) -> None:
+def check_settings(settings: Settings, position: PositionSettings) -> None:
     """Refuse settings that are valid by themselves but that a worker cannot run with.
 
     Raises:
@@ -33,6 +33,11 @@ def check_settings(settings: Settings) -> None:
         raise BadSettings(
             "APPLY_REDIS_URL is not set; a worker needs the Redis that holds the permits, e.g. "
             "APPLY_REDIS_URL=redis://localhost:6379/0 (to try things out: permitwait demo)"
+        )
+    if "p33" in settings.issuers and position.permit_ttl * 1000 > settings.permit_max_ttl_ms:
+        raise BadSettings(
+            f"P33_PERMIT_TTL={position.permit_ttl} is not allowed: our own gate refuses permits that live longer than "
+            f"APPLY_PERMIT_MAX_TTL_MS={settings.permit_max_ttl_ms}"
         )
     if settings.mode in {"testnet", "live"}:
         raise BadSettings(f"APPLY_MODE={settings.mode}: this version has no exchange adapter; use dry_run or paper")

@@ -99,5 +99,5 @@ def _decimal(text: str, what: str, wanted: str = "a number") -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise StoreUnavailable(f"paper venue: {what} is {ascii(text[:40])}; set {wanted}")
+        raise StoreUnavailable(f"paper venue: {what} is {text[:40]!a}; set {wanted}")
     return number
