@@ -24,9 +24,6 @@ state: Any = _state
 #: Plans parked in one worker at most; beyond it messages wait in the broker (`make bench` tells bytes per plan).
 MOST_PARKED: Final = 20_000
 
-#: The verdict is asked for this long after the deadline: earlier would find time left.
-_AFTER_DEADLINE_S: Final = 0.002
-
 
 class Parked:
     """One waiting message. `due` is when it is looked at in any case, `deadline` when its wait is over (monotonic)."""
@@ -117,7 +114,7 @@ class Lot:
                 parked.request.request_dict[ASK_ISSUERS] = True
                 self._run(parked)
             else:
-                left_s = answer.left_ms / 1000 + _AFTER_DEADLINE_S
+                left_s = self._parts.wait.verdict_after_ms(answer.left_ms) / 1000
                 parked.deadline = monotonic() + left_s
                 self._hold(parked, left_s)
 

@@ -59,3 +59,9 @@ def test_every_wait_ends_just_past_its_deadline(wait_ms: int, step_ms: int) -> N
 def test_the_pause_while_another_attempt_holds_the_claim(lease_left_ms: int, pause_ms: int) -> None:
     """A step, or the rest of the lease where that is shorter, and never no pause at all."""
     assert pause_ms == WaitPolicy(1200, 100).busy_pause_ms(lease_left_ms)
+
+
+@pytest.mark.parametrize(("left_ms", "pause_ms"), [(1200, 1202), (1, 3), (0, 2), (-500, 2)])
+def test_the_verdict_falls_just_after_the_deadline(left_ms: int, pause_ms: int) -> None:
+    """A watched plan is looked at once more, and that look finds no time left."""
+    assert pause_ms == WaitPolicy().verdict_after_ms(left_ms)
