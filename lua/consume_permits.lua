@@ -38,6 +38,8 @@
 --   "stands"    nothing was consumed: now, taken up, deadline (epoch ms), attempts, switch, block record ("" =
 --               none, else "!" and its bytes), then per permit: type, time to live in ms, size, bytes
 
+--@include include/kill_switch
+
 local record, open, timeline, switch, block = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local FIRST_PERMIT = 6
 local token, plan_id, content, intent = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -45,7 +47,6 @@ local wait_ms, lease_ms, grace_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumb
 local max_ttl_ms, max_bytes, timeline_ttl_s = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
 local not_after_ms, order_id, mode, safe_qty = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
 local FIRST_JUDGED = 15
-local OFF = { [''] = true, ['0'] = true, ['false'] = true, ['off'] = true, ['no'] = true }
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -104,14 +105,8 @@ if known[11] ~= token then
   redis.call('HSET', record, 'last_token', token)
 end
 
--- What stands now. A switch of the wrong type is a set switch; a block record of any type denies.
-local switch_type = redis.call('TYPE', switch)['ok']
-local switch_value = ''
-if switch_type == 'string' then
-  switch_value = redis.call('GET', switch)
-elseif switch_type ~= 'none' then
-  switch_value = 'a Redis ' .. switch_type
-end
+-- What stands now. A block record of any type denies.
+local switch_value = switch_found(switch)
 local block_type = redis.call('TYPE', block)['ok']
 local block_value = ''
 if block_type == 'string' then
@@ -121,7 +116,7 @@ elseif block_type ~= 'none' then
 end
 
 local answer = { 'stands', now, taken_up, deadline, attempts, switch_value, block_value }
-local consumable = mode == 'consume' and now < deadline and OFF[switch_value] and block_value == ''
+local consumable = mode == 'consume' and now < deadline and SWITCH_OFF[switch_value] and block_value == ''
   and (not_after_ms == '' or now <= tonumber(not_after_ms))
 local seen = { 'event', 'look', 'attempt', attempts, 'left_ms', deadline - now }
 for i = FIRST_PERMIT, #KEYS do

@@ -43,6 +43,7 @@
 -- "ended" where it needs no decision any more.
 
 --@include include/civil_date
+--@include include/kill_switch
 
 local record, permit, block, reservation, granted = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local daily_prefix, disarm_prefix, errors_prefix = KEYS[6], KEYS[7], KEYS[8]
@@ -54,7 +55,6 @@ local notional_per_day, qty_per_day = tonumber(ARGV[12]), tonumber(ARGV[13])
 local disarm_on_burst, disarm_on_errors = ARGV[14], ARGV[15]
 local permit_ttl_s, block_ttl_s, reservation_ttl_s = ARGV[16], ARGV[17], ARGV[18]
 local permit_json, context, timeline_ttl_s = ARGV[19], ARGV[20], ARGV[21]
-local OFF = { [''] = true, ['0'] = true, ['false'] = true, ['off'] = true, ['no'] = true }
 local HOUR_MS, FIVE_MIN_MS, DAY_S = 3600000, 300000, 86400
 
 local time = redis.call('TIME')
@@ -124,8 +124,7 @@ if failed == 'error' then
 end
 if disarm and redis.call('SET', disarm_prefix .. date, reason, 'NX', 'EX', DAY_S) then
   -- An operator's halt keeps its who, why and when.
-  local switch_type = redis.call('TYPE', switch)['ok']
-  if switch_type == 'none' or switch_type == 'string' and OFF[redis.call('GET', switch)] then
+  if SWITCH_OFF[switch_found(switch)] then
     redis.call('SET', switch, 'true')
     redis.call('HSET', switch_info, 'who', 'governor', 'why', 'auto-disarm: ' .. reason .. ' on ' .. symbol
       .. ', plan ' .. plan_id, 'when', seconds)

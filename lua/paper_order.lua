@@ -27,11 +27,11 @@
 --   "claim_lost"  the claim is another's or over: nothing was ordered, and the caller must not conclude anything
 
 --@include include/decimal
+--@include include/kill_switch
 
 local record, switch, position, journal, order, counter = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, plan_id, symbol, client_order_id, qty = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local journal_length, order_ttl_s = ARGV[6], ARGV[7]
-local OFF = { [''] = true, ['0'] = true, ['false'] = true, ['off'] = true, ['no'] = true }
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -40,10 +40,7 @@ local claim = redis.call('HMGET', record, 'state', 'token', 'lease_until_ms', 'r
 if claim[1] ~= 'consumed' or claim[2] ~= token or claim[4] or now >= tonumber(claim[3]) then
   return { 'claim_lost' }
 end
-local switch_type = redis.call('TYPE', switch)['ok']
-if switch_type ~= 'none' and not (switch_type == 'string' and OFF[redis.call('GET', switch)]) then
-  return { 'kill_switch' }
-end
+if not SWITCH_OFF[switch_found(switch)] then return { 'kill_switch' } end
 
 local held = redis.call('HMGET', position, 'position_amt', 'mark_price')
 local held_text = held[1] or '0'
