@@ -1,6 +1,7 @@
 """The paper venue: positions and an append-only order journal in Redis, reduce-only enforced."""
 
 from decimal import Decimal, InvalidOperation
+from time import monotonic
 from typing import Final
 
 from tasks.consume import Claim
@@ -15,6 +16,10 @@ from tasks.venues import Order, Position, Receipt
 DEFAULT_STEP: Final = Decimal("0.001")
 
 
+#: A symbol's step changes when the exchange changes its rules, not between two looks at a plan.
+STEP_LIFE_S: Final = 1.0
+
+
 class PaperVenue:
     """Fills every order at once, at the position's mark price, and remembers it under its client order id."""
 
@@ -24,13 +29,21 @@ class PaperVenue:
         self._store = store
         self._keys = keys
         self._order_ttl_s = order_ttl_s
+        self._steps: dict[str, tuple[Decimal, float]] = {}
 
     def step(self, symbol: str) -> Decimal:
-        """The position's `step`, else `DEFAULT_STEP`.
+        """The position's `step`, else `DEFAULT_STEP`; asked for at most once in `STEP_LIFE_S` per symbol.
 
         Raises:
             StoreUnavailable: Redis gave no answer, or the step is not a positive number.
         """
+        step, until = self._steps.get(symbol, (DEFAULT_STEP, 0.0))
+        if monotonic() >= until:
+            step = self._stated_step(symbol)
+            self._steps[symbol] = step, monotonic() + STEP_LIFE_S
+        return step
+
+    def _stated_step(self, symbol: str) -> Decimal:
         stated = self._store.field(self._keys.paper_position(symbol), "step")
         if stated is None:
             return DEFAULT_STEP

@@ -75,6 +75,12 @@ def lose_answer(one: redis.Redis) -> None:
 LOSSES: Final[dict[str, dict[str, Hook]]] = {"before": {"before": lose_request}, "after": {"after": lose_answer}}
 
 
+@pytest.fixture(autouse=True)
+def _every_call_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paper venue asks for the step every time: these tests count calls, and lose each of them once."""
+    monkeypatch.setattr("tasks.venues.paper.STEP_LIFE_S", 0.0)
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A server that this test may stop, and that keeps what it acknowledged."""
