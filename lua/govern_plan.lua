@@ -39,7 +39,8 @@
 -- ARGV[20] context of a refusal, a JSON object as text
 -- ARGV[21] life of the timeline, s
 --
--- Returns { "granted" | "refused" | "repeat" | "ended", reason }: "repeat" where this plan was decided before,
+-- Returns { "granted" | "refused" | "repeat" | "ended", reason }, and after a refusal "disarmed" where it also set the
+-- kill switch, else "armed": "repeat" where this plan was decided before,
 -- "ended" where it needs no decision any more.
 
 --@include include/civil_date
@@ -122,7 +123,8 @@ if failed == 'error' then
   redis.call('EXPIRE', errors_prefix .. date, 2 * DAY_S)
   disarm = disarm or (disarm_on_errors ~= '' and errors >= tonumber(disarm_on_errors))
 end
-if disarm and redis.call('SET', disarm_prefix .. date, reason, 'NX', 'EX', DAY_S) then
+disarm = disarm and redis.call('SET', disarm_prefix .. date, reason, 'NX', 'EX', DAY_S)
+if disarm then
   -- An operator's halt keeps its who, why and when.
   if SWITCH_OFF[switch_found(switch)] then
     redis.call('SET', switch, 'true')
@@ -132,4 +134,4 @@ if disarm and redis.call('SET', disarm_prefix .. date, reason, 'NX', 'EX', DAY_S
   redis.call('XADD', events, 'MAXLEN', '~', 10000, '*', 'event', 'AUTO_DISARM', 'reason', reason, 'context', context,
     'timestamp', seconds, 'action_taken', 'kill_switch_set', 'symbol', symbol, 'plan_id', plan_id)
 end
-return { 'refused', reason }
+return { 'refused', reason, (disarm and 'disarmed' or 'armed') }

@@ -5,6 +5,7 @@ Exit codes: 0 good, 1 the answer is no, 2 usage or bad input, 3 Redis or broker 
 
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -94,9 +95,48 @@ def ledger(
     from ops.ledger import run  # noqa: PLC0415 - a command pays only for itself
     from ops.reach import reachable_settings  # noqa: PLC0415 - a command pays only for itself
 
-    if not re.fullmatch(SYMBOL[1:-1], symbol):
-        raise typer.BadParameter(f"{symbol!r} is not a symbol (2 to 30 of A-Z and 0-9)")
+    _symbol(symbol)
     raise typer.Exit(run(reachable_settings(), symbol, set_it=set_it, yes=yes, as_json=as_json))
+
+
+@app.command()
+def paper(
+    symbol: Annotated[str, typer.Argument(help="For example BTCUSDT.")],
+    *,
+    amount: Annotated[str | None, typer.Option(help="Set the position; negative is short.")] = None,
+    price: Annotated[str | None, typer.Option(help="Set the mark price.")] = None,
+    step: Annotated[str | None, typer.Option(help="Set the smallest quantity increment.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show or set a position of the paper venue: permitwait paper BTCUSDT --amount 0.062 --price 64000."""
+    from ops.paper import run  # noqa: PLC0415 - a command pays only for itself
+    from ops.reach import reachable_settings  # noqa: PLC0415 - a command pays only for itself
+
+    _symbol(symbol)
+    amounts = _decimal(amount, "amount"), _decimal(price, "price"), _decimal(step, "step")
+    raise typer.Exit(run(reachable_settings(), symbol, *amounts, as_json=as_json))
+
+
+@app.command()
+def halt(
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for whoever comes next.")] = "no reason given",
+    as_json: AsJson = False,
+) -> None:
+    """Set the kill switch: no order leaves until somebody resumes."""
+    from ops.reach import reachable_settings  # noqa: PLC0415 - a command pays only for itself
+    from ops.switch import halt as run  # noqa: PLC0415 - a command pays only for itself
+
+    raise typer.Exit(run(reachable_settings(), reason, as_json=as_json))
+
+
+@app.command()
+def resume(*, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: AsJson = False) -> None:
+    """Clear the kill switch; shows who set it and why, and asks first."""
+    from ops.reach import reachable_settings  # noqa: PLC0415 - a command pays only for itself
+    from ops.switch import resume as run  # noqa: PLC0415 - a command pays only for itself
+
+    raise typer.Exit(run(reachable_settings(), yes=yes, as_json=as_json))
 
 
 @app.command()
@@ -107,12 +147,25 @@ def config(*, as_json: AsJson = False) -> None:
     show(as_json=as_json)
 
 
+def _symbol(text: str) -> None:
+    if not re.fullmatch(SYMBOL[1:-1], text):
+        raise typer.BadParameter(f"{text!r} is not a symbol (2 to 30 of A-Z and 0-9)")
+
+
+def _decimal(text: str | None, what: str) -> Decimal | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text):
+        raise typer.BadParameter(f"{what} must be a plain decimal number, found {text!r}")
+    return Decimal(text)
+
+
 def main() -> None:
     """Run the tool; an error becomes one line on stderr and the exit code that names its kind."""
     try:
         app()
     except StoreUnavailable as error:
-        _end(error, UNREACHABLE)
+        _end(f"Redis or the broker gave no answer: {error}", UNREACHABLE)
     except BadSettings as error:
         _end(error, BAD_INPUT)
     except (PermitWaitError, EmbeddedServerError) as error:
@@ -123,6 +176,6 @@ def main() -> None:
         sys.exit(1)
 
 
-def _end(error: Exception, code: int) -> None:
+def _end(error: Exception | str, code: int) -> None:
     print(f"permitwait: {error}", file=sys.stderr)  # noqa: T201 - the one line a person gets
     sys.exit(code)

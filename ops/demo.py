@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import redis
+from pydantic import BaseModel
 
 from ops import screen
 from ops.child import Child, celery_command
@@ -31,7 +32,7 @@ from tasks.errors import OutcomePending
 from tasks.keys import Keys
 from tasks.outcome import Outcome
 from tasks.parts import make_parts
-from tasks.settings import Settings, governor_settings, position_settings, read_settings
+from tasks.settings import GovernorSettings, PositionSettings, Settings
 from tasks.store import connect
 from tasks.submit import Handle, submit
 
@@ -45,8 +46,8 @@ def run(*, as_json: bool) -> int:
     """Run every scenario; exit code 0 only if the checklist holds."""
     started = time.monotonic()
     with _server() as server:
-        settings = read_settings(
-            redis_url=server.url, broker_url="", result_backend="", mode="paper", allowlist=tuple(POSITIONS)
+        settings = Settings(
+            **_pinned(Settings) | {"redis_url": server.url, "mode": "paper", "allowlist": tuple(POSITIONS)}
         )
         keys = Keys(settings.namespace)
         client = connect(RedisAddress.parse(server.url), timeout_ms=5_000)
@@ -91,6 +92,15 @@ def _server() -> Iterator[EmbeddedServer]:
         server.stop()
 
 
+def _pinned(model: type[BaseModel]) -> dict[str, Any]:
+    """Every setting at its default: the demo shows the gate, whatever this shell or a `.env` file says."""
+    return {name: info.default for name, info in model.model_fields.items()}
+
+
+def _text(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 @contextmanager
 def _worker(url: str, settings: Settings, issuers: str, lines: list[str]) -> Iterator[Child]:
     """A real worker, ready; its decisions are shown as they fall, all its lines are kept."""
@@ -104,10 +114,12 @@ def _worker(url: str, settings: Settings, issuers: str, lines: list[str]) -> Ite
             screen.coloured(line[line.index("[PERMIT_WAIT]") :])
 
     env = {
+        f"{model.model_config['env_prefix']}{name}".upper(): _text(value)
+        for model in (Settings, GovernorSettings, PositionSettings)
+        for name, value in _pinned(model).items()
+    } | {
         "APPLY_REDIS_URL": url,
-        "APPLY_BROKER_URL": "",
-        "APPLY_RESULT_BACKEND": "",
-        "APPLY_MODE": "paper",
+        "APPLY_MODE": settings.mode,
         "APPLY_ALLOWLIST": ",".join(settings.allowlist),
         "APPLY_ISSUERS": issuers,
     }
@@ -130,7 +142,9 @@ def _play_chain(client: "redis.Redis", settings: Settings, keys: Keys, run_id: s
     for symbol, amount in WRONG_LEDGER.items():
         client.hset(keys.ledger(symbol), mapping={"last_known_amt": amount, "origin": "demo"})
     rows = _play_together(client, settings, keys, chain_scenarios(keys, run_id))
-    parts = make_parts(settings, governor_settings(), position_settings())
+    parts = make_parts(
+        settings, GovernorSettings(**_pinned(GovernorSettings)), PositionSettings(**_pinned(PositionSettings))
+    )
     for symbol in WRONG_LEDGER:
         evidence = gather(parts, parts.position, symbol)
         set_ledger(parts, evidence)

@@ -74,7 +74,7 @@ class Report:
             (f"at least {_EXECUTED} executed", len(executed) >= _EXECUTED, f"{len(executed)}"),
             ("one [PERMIT_WAIT] OK line each", len(ok_lines) == len(executed), f"{len(ok_lines)} lines"),
             (
-                f"every wait below {settings.permit_wait_ms} ms",
+                f"every executed wait below {settings.permit_wait_ms} ms",
                 bool(waits) and max(waits) < settings.permit_wait_ms,
                 f"{min(waits, default=0)} to {max(waits, default=0)} ms",
             ),

@@ -1,12 +1,10 @@
 """`permitwait ledger SYMBOL`: does our ledger agree with the exchange? And, if the operator says so, make it agree."""
 
-import getpass
-import os
-import sys
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 
 from ops import screen
+from ops.switch import operator, when
 from tasks.outcome import plain
 from tasks.parts import Parts, make_parts
 from tasks.position import SMALLEST_POSITION, tolerance_of
@@ -78,7 +76,7 @@ def run(settings: Settings, symbol: str, *, set_it: bool, yes: bool, as_json: bo
         _show(evidence)
     changed = False
     if set_it:
-        if not yes and not _confirmed(evidence):
+        if not yes and not screen.confirmed(f"Set the ledger of {symbol} to {evidence.exchange_amt}?"):
             screen.say("nothing was changed")
         else:
             word = set_ledger(parts, evidence)
@@ -102,25 +100,17 @@ def _show(evidence: Evidence) -> None:
         f"{evidence.venue} holds": evidence.exchange_amt,
         "our ledger says": evidence.ledger_amt or "nothing yet (taken from the exchange at the next plan)",
         "difference": f"{evidence.difference or '-'} (allowed: {evidence.tolerance})",
-        "ledger updated": f"{evidence.ledger_updated_at or '-'} {evidence.ledger_origin}".rstrip(),
+        "ledger updated": when(evidence.ledger_updated_at) if evidence.ledger_updated_at else "-",
+        "ledger began as": evidence.ledger_origin or "-",
         "last order": f"{evidence.last_side} {evidence.last_executed_qty} {evidence.last_order_id} by plan "
         f"{evidence.last_plan}"
         if evidence.last_order_id
         else "-",
     }
-    screen.out.print(
-        f"{evidence.symbol}: ledger and exchange {'agree' if evidence.agrees else 'DO NOT AGREE'}", markup=False
-    )
+    agree = "agree" if evidence.agrees else "DO NOT AGREE" if evidence.ledger_amt else "cannot agree: no ledger yet"
+    screen.out.print(f"{evidence.symbol}: ledger and exchange {agree}", markup=False)
     for name, value in lines.items():
         screen.out.print(f"  {name:16} {value}", markup=False)
-
-
-def _confirmed(evidence: Evidence) -> bool:
-    if not sys.stdin.isatty():
-        screen.say("not a terminal: confirm with --yes")
-        return False
-    screen.err.print(f"Set the ledger of {evidence.symbol} to {evidence.exchange_amt}? [y/N] ", end="", markup=False)
-    return input().strip().lower() in {"y", "yes"}
 
 
 def set_ledger(parts: Parts, evidence: Evidence) -> str:
@@ -132,17 +122,9 @@ def set_ledger(parts: Parts, evidence: Evidence) -> str:
             parts.gate.keys.snapshot(evidence.symbol),
             parts.gate.keys.position_live(evidence.symbol),
         ],
-        [evidence.ledger_amt, evidence.exchange_amt, _who(), LEDGER_TTL_S],
+        [evidence.ledger_amt, evidence.exchange_amt, operator(), LEDGER_TTL_S],
     )
     return str(answer[0].decode())
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # In a container the user may have a number and no name.
-        return f"uid {os.getuid()}"
 
 
 def _side(amount: Decimal) -> int:

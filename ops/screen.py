@@ -32,3 +32,12 @@ def coloured(line: str) -> None:
     """A log line on stderr: green for OK, yellow for BLOCK; the words alone say the same."""
     style: Any = "green" if "] OK " in line else "yellow" if "] BLOCK " in line else None
     err.print(line, markup=False, style=style)
+
+
+def confirmed(question: str) -> bool:
+    """Whether the person at the terminal says yes; without a terminal nobody does."""
+    if not sys.stdin.isatty():
+        say("not a terminal: confirm with --yes")
+        return False
+    err.print(f"{question} [y/N] ", end="", markup=False)
+    return input().strip().lower() in {"y", "yes"}

@@ -26,6 +26,8 @@ def run(source: TextIO, settings: Settings, *, wait: bool, timeout_s: float, as_
         handles.append(handle)
         if not wait:
             _print_submitted(number, handle, as_json=as_json)
+    if not handles and not bad:
+        screen.say("no plan was given: nothing was submitted")
     executed = True
     if wait:
         for handle in handles:
@@ -43,7 +45,8 @@ def _submitted(source: TextIO, settings: Settings) -> Iterator[tuple[int, Handle
         try:
             yield number, submit(parse_intent(json.loads(line)), settings=settings)
         except ValueError as error:
-            screen.say(f"line {number}: not JSON: {error}")
+            said = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+            screen.say(f"line {number}: not JSON: {said}")
             yield number, None
         except RecursionError:
             screen.say(f"line {number}: not JSON: nested too deeply")

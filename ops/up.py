@@ -30,6 +30,9 @@ def run() -> int:
             screen.say(f"for other programs: export APPLY_REDIS_URL={server.url}")
             screen.say("submit plans from another shell: permitwait submit FILE --wait     stop: Ctrl-C")
             while not stop.wait(0.2):
+                if not server.running():
+                    screen.say("the embedded server ended; its data is kept, start `permitwait up` again")
+                    return 1
                 if not worker.running():
                     screen.say("the worker ended by itself; its last lines are above")
                     return 1

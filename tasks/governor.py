@@ -88,7 +88,7 @@ def _decide(
         notional = "" if wanted.notional is None else str(_up(wanted.notional * _MICRO))
         context = {"computed_qty": plain(wanted.qty), "computed_notional": plain(wanted.notional or Decimal(0))}
         permit = _permit(intent, wanted)
-    word, reason = parts.store.run(
+    word, reason, *disarmed = parts.store.run(
         "govern_plan",
         [
             keys.record(plan_id),
@@ -128,6 +128,8 @@ def _decide(
             parts.settings.record_ttl_s,
         ],
     )
+    if disarmed == [b"disarmed"]:
+        log.log_disarm(plan_id, symbol, reason.decode())
     return word.decode(), reason.decode()
 
 

@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import ErrorDetails
 
 from tasks.errors import InvalidIntent
 
@@ -46,6 +47,12 @@ Number = Annotated[
     WithJsonSchema({"type": "number"}),
 ]
 Text = Annotated[str, Field(max_length=_MAX_TEXT)]
+
+
+_IN_JSON: Final = {
+    "is_instance_of": "must be a JSON number",
+    "model_type": "must be a JSON object",
+}
 
 
 class _Wire(BaseModel):
@@ -113,7 +120,7 @@ def parse_intent(candidate: object) -> ExecuteIntent:
         return ExecuteIntent.model_validate(candidate)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        found = "; ".join(f"{_place(problem['loc'])}: {problem['msg']}" for problem in problems[:4])
+        found = "; ".join(f"{_place(problem['loc'])}: {_said(problem)}" for problem in problems[:4])
         more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""  # noqa: PLR2004 - as shown above
         raise InvalidIntent(
             found + more,
@@ -126,6 +133,11 @@ def named_plan(candidate: object) -> str | None:
     """The plan id that `candidate` names, or None where it names none in the allowed form."""
     plan_id = candidate.get("plan_id") if isinstance(candidate, dict) else None
     return plan_id if isinstance(plan_id, str) and re.fullmatch(PLAN_ID[1:-1], plan_id) else None
+
+
+def _said(problem: ErrorDetails) -> str:
+    # In the words of JSON, which is what the author wrote.
+    return _IN_JSON.get(problem["type"], problem["msg"])
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

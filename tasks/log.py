@@ -75,6 +75,28 @@ def log_issued(issuer: str, plan_id: str, symbol: str, verdict: str, reason: str
     logger.info("[ISSUER] %s plan=%s symbol=%s verdict=%s reason=%s", issuer, plan_id, symbol, verdict, reason or "-")
 
 
+def log_disarm(plan_id: str, symbol: str, reason: str) -> None:
+    """The Governor has set the kill switch."""
+    logger.warning(
+        "[DISARM] the kill switch is set by the Governor: plan=%s symbol=%s reason=%s; look, then: permitwait resume",
+        plan_id,
+        symbol,
+        reason,
+    )
+
+
+def log_start(mode: str, namespace: str, symbols: str, permits: str, issuers: str) -> None:
+    """What this worker runs with."""
+    logger.info(
+        "[START] mode=%s namespace=%s symbols=%s permits=%s issuers=%s",
+        mode,
+        namespace,
+        symbols,
+        permits,
+        issuers or "-",
+    )
+
+
 def log_unasked(issuer: str, plan_id: str, error: Exception) -> None:
     """An issuer of ours could not be asked; its permit stays missing."""
     logger.warning("[ISSUER] %s plan=%s could not be asked: %s", issuer, plan_id, ascii(str(error)))

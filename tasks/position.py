@@ -68,7 +68,8 @@ def judge_position(
     said = plain(exchange) if ledger is None else ledger.amt_text[:_SHOWN]
     facts = {"exchange_amt": plain(exchange), "ledger_amt": said}
     if exchange.copy_abs() < SMALLEST_POSITION:
-        return Deny("no_position", facts, first_sight)
+        # Nothing held is nothing to start a ledger with: a position that is opened later would contradict it.
+        return Deny("no_position", facts)
     if held is None:
         return Deny("reconcile_required_qty_mismatch", facts | {"ledger": "not an amount"}, first_sight)
     if (exchange > 0, exchange < 0) != (held > 0, held < 0):

@@ -105,6 +105,50 @@ class Store:
             found = cast("dict[bytes, bytes]", self.client.hgetall(key))
         return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
 
+    def put(self, key: str, facts: Mapping[str, str]) -> None:
+        """Set fields of a HASH.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        with _errors(f"HSET {key}"):
+            self.client.hset(key, mapping=cast("Any", facts))
+
+    def text(self, key: str) -> bytes:
+        """A STRING's bytes; empty where there is none, a description where it is of another type.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        with _errors(f"GET {key}"):
+            kind = cast("bytes", self.client.type(key))
+            found = self.client.get(key) if kind == b"string" else None
+        if kind not in {b"string", b"none"}:
+            return b"a Redis " + kind
+        return cast("bytes", found or b"")
+
+    def set_switch(self, switch: str, info: str, facts: Mapping[str, str]) -> None:
+        """Set the kill switch and what stands beside it, together.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        with _errors(f"SET {switch}"):
+            pipeline = self.client.pipeline(transaction=True)
+            pipeline.set(switch, "true")
+            pipeline.delete(info)
+            pipeline.hset(info, mapping=cast("Any", facts))
+            pipeline.execute()
+
+    def clear_switch(self, switch: str, info: str) -> None:
+        """Clear the kill switch and what stands beside it, together.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        with _errors(f"DEL {switch}"):
+            self.client.delete(switch, info)
+
     def due(self, key: str, most: int) -> list[str]:
         """The members of a ZSET scored by epoch ms that are due on the Redis clock, the longest due first.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from tasks import execute, parts
+from tasks import execute, log, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
 from workers import checks, heartbeat, sweep, transport, watch
@@ -24,6 +24,7 @@ def install(app: Celery) -> None:
     signals.worker_init.connect(_check, weak=False)
     signals.worker_process_init.connect(_forked, weak=False)
     signals.after_setup_logger.connect(_show_ok_lines, weak=False)
+    signals.worker_ready.connect(_say_how, weak=False)
     app.steps["worker"].add(heartbeat.Heartbeat)
     app.steps["worker"].add(sweep.Sweep)
     app.steps["consumer"].add(watch.PermitWatch)
@@ -56,6 +57,12 @@ def _check(sender: Any, **_: Any) -> None:  # noqa: ANN401 - Celery's signal arg
         checks.check_pool(sender.pool_cls)
     except PermitWaitError as error:
         sys.exit(f"permitwait: {error}")
+
+
+def _say_how(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
+    settings = settings_of_process()
+    lists = (",".join(names) for names in (settings.allowlist, settings.permits, settings.issuers))
+    log.log_start(settings.mode, settings.namespace, *lists)
 
 
 def _forked(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments

@@ -38,7 +38,7 @@ def execute(client: redis.Redis, keys: Keys, parts: Parts, plan_id: str = "plan-
 # Where it begins
 
 
-@pytest.mark.parametrize("held", ["0.062", "-0.062", "0.00"])
+@pytest.mark.parametrize("held", ["0.062", "-0.062", "0.0001"])
 def test_a_ledger_begins_at_what_the_exchange_holds(client: redis.Redis, keys: Keys, parts: Parts, held: str) -> None:
     """At first sight of a symbol the ledger is taken from the exchange, and the ledger and the plan say so."""
     hold(client, keys, held)
@@ -52,6 +52,21 @@ def test_a_ledger_begins_at_what_the_exchange_holds(client: redis.Redis, keys: K
     assert [held, "exchange_first_sight"] == [ledger["last_known_amt"], ledger["origin"]]
     assert 0 < client.ttl(keys.ledger("BTCUSDT")) <= LEDGER_TTL_S
     assert [held] == [event["amt"] for event in begun]
+
+
+@pytest.mark.parametrize("held", ["0.00", "0.00009"])
+def test_nothing_held_begins_no_ledger(client: redis.Redis, keys: Keys, parts: Parts, held: str) -> None:
+    """A plan on a flat symbol is denied, and a position that is opened later is taken at its own first sight."""
+    hold(client, keys, held)
+    evaluate(parts, NO_REST, intent_of())
+    none_yet = ledger_of(client, keys)
+    hold(client, keys, "0.062")
+    client.delete(keys.snapshot("BTCUSDT"))
+
+    evaluate(parts, NO_REST, intent_of("plan-2"))
+
+    assert {} == none_yet
+    assert "0.062" == ledger_of(client, keys)["last_known_amt"]
 
 
 def test_a_known_ledger_is_not_taken_from_the_exchange_again(client: redis.Redis, keys: Keys, parts: Parts) -> None:

@@ -15,7 +15,7 @@ from tasks.position import evaluate
 from tasks.settings import Settings
 from tests.helpers import GOVERNOR, hold, intent_of, run_to_outcome
 from tests.judges.position_bed import NO_REST, give_ledger, ledger_of
-from tests.ops.ledger_call import Command, ledger_command
+from tests.ops.command_call import Command, ledger_command
 
 ROOT = Path(__file__).resolve().parents[2]
 

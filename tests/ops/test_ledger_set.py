@@ -17,7 +17,7 @@ from tasks.position import evaluate
 from tasks.settings import LEDGER_TTL_S, PositionSettings, Settings
 from tests.helpers import GOVERNOR, hold, intent_of, run_to_outcome
 from tests.judges.position_bed import NO_REST, answer_of, give_ledger, give_snapshot, ledger_of, paper_amount
-from tests.ops.ledger_call import Command, Terminal, ledger_command
+from tests.ops.command_call import Command, Terminal, ledger_command
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`permitwait ledger …` in the test's own process, with somebody or nobody at the terminal."""
+"""`permitwait …` in the test's own process, with somebody or nobody at the terminal."""
 
 import io
 import sys
@@ -32,13 +32,19 @@ Command = Callable[..., Said]
 
 
 def ledger_command(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command with the server and the namespace of a test; by default its standard input is no terminal."""
+    """`permitwait ledger` with the server and the namespace of a test."""
+    run = any_command(settings, monkeypatch, capsys)
+    return lambda *arguments, **more: run("ledger", *arguments, **more)
+
+
+def any_command(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The tool with the server and the namespace of a test; by default its standard input is no terminal."""
     monkeypatch.setenv("APPLY_REDIS_URL", settings.redis_url)
     monkeypatch.setenv("APPLY_NAMESPACE", settings.namespace)
     monkeypatch.setenv("APPLY_MODE", "paper")
 
     def run(*arguments: str, stdin: io.StringIO | None = None) -> Said:
-        monkeypatch.setattr(sys, "argv", ["permitwait", "ledger", *arguments])
+        monkeypatch.setattr(sys, "argv", ["permitwait", *arguments])
         monkeypatch.setattr(sys, "stdin", stdin or io.StringIO())
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
