@@ -107,7 +107,7 @@ def _show(evidence: Evidence) -> None:
         if evidence.last_order_id
         else "-",
     }
-    agree = "agree" if evidence.agrees else "DO NOT AGREE" if evidence.ledger_amt else "cannot agree: no ledger yet"
+    agree = "agree" if evidence.agrees else f"DO NOT AGREE{'' if evidence.ledger_amt else ': there is no ledger yet'}"
     screen.out.print(f"{evidence.symbol}: ledger and exchange {agree}", markup=False)
     for name, value in lines.items():
         screen.out.print(f"  {name:16} {value}", markup=False)
