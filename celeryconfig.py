@@ -3,7 +3,7 @@
 import sys
 from itertools import pairwise
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from tasks.address import for_celery
 from tasks.settings import settings_of_process
@@ -15,7 +15,8 @@ result_backend, result_backend_transport_options = for_celery(_settings.effectiv
 
 # A queue that nobody reads grows in silence; our worker reads all of ours.
 task_default_queue = "execute"
-task_queues = (Queue("execute"), Queue("governor"), Queue("position"))
+# Each with its own exchange and key, which is what a client declares; without, Celery binds all to the first one's.
+task_queues = tuple(Queue(name, Exchange(name), routing_key=name) for name in ("execute", "governor", "position"))
 # Modules with tasks; the worker imports them, a producer does not need them.
 imports = ("tasks.execute", "tasks.governor", "tasks.position")
 task_routes = {

@@ -75,7 +75,7 @@ def can_wait(parts: Parts, intent: ExecuteIntent, stands: Stands) -> bool:
     """Whether the plan can only wait now: an attempt on what stands would change nothing."""
     try:
         return isinstance(_judge(parts.venue, rules_of(parts.settings), stands, intent), Wait)
-    except StoreUnavailable:
+    except Exception:  # noqa: BLE001 - it runs on the event loop, which an error would end; an attempt meets it again
         return False
 
 

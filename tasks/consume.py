@@ -153,13 +153,13 @@ class Gate:
             return None
         return Finished(_outcome(rest), fresh=word == b"finished")
 
-    def overdue(self, most: int) -> list[str]:
-        """Plans without an outcome that should have one by now, the longest overdue first.
+    def overdue(self, most: int, skip: int = 0) -> list[str]:
+        """Plans without an outcome that should have one by now, the longest overdue first, after `skip` of them.
 
         Raises:
             StoreUnavailable: Redis gave no answer.
         """
-        return self._store.due(self.keys.open, most)
+        return self._store.due(self.keys.open, most, skip)
 
     def record(self, plan_id: str) -> dict[str, str]:
         """The plan's record as text; empty where there is none.
@@ -212,10 +212,13 @@ class Gate:
         """`look` at several plans (each with its token) in one round trip; never raises, each has its own answer."""
         calls = [self._call(intent, token, "look", "", ()) for intent, token in looks]
         answers = self._store.run_many("consume_permits", calls)
-        return [
-            answer if isinstance(answer, StoreUnavailable) else _read(answer, token, self._settings.permits)
-            for answer, (_, token) in zip(answers, looks, strict=True)
-        ]
+        return [self._read_one(answer, token) for answer, (_, token) in zip(answers, looks, strict=True)]
+
+    def _read_one(self, answer: list[Any] | StoreUnavailable, token: str) -> Answer | StoreUnavailable:
+        try:
+            return answer if isinstance(answer, StoreUnavailable) else _read(answer, token, self._settings.permits)
+        except StoreUnavailable as error:
+            return error
 
     def _consume_permits(
         self, store: Store, intent: ExecuteIntent, token: str, mode: str, safe_qty: str, judged: Sequence[bytes]
@@ -298,7 +301,10 @@ def _standings(rest: list[Any], permits: tuple[str, ...]) -> Iterator[Standing]:
 
 def _outcome(rest: list[bytes]) -> Outcome:
     texts = [part.decode(errors="replace") for part in rest]
-    return outcome_from_fields(dict(_pairs(texts)))
+    try:
+        return outcome_from_fields(dict(_pairs(texts)))
+    except (KeyError, ValueError) as error:
+        raise StoreUnavailable(f"the record of a finished plan cannot be read: {error!r}") from error
 
 
 def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -149,15 +149,15 @@ class Store:
         with _errors(f"DEL {switch}"):
             self.client.delete(switch, info)
 
-    def due(self, key: str, most: int) -> list[str]:
-        """The members of a ZSET scored by epoch ms that are due on the Redis clock, the longest due first.
+    def due(self, key: str, most: int, skip: int = 0) -> list[str]:
+        """The members of a ZSET scored by epoch ms that are due on the Redis clock, longest due first, after `skip`.
 
         Raises:
             StoreUnavailable: Redis gave no answer, or an error.
         """
         now_ms = int(self.now_s() * 1000)
         with _errors(f"ZRANGE {key}"):
-            found = self.client.zrangebyscore(key, 0, now_ms, start=0, num=most)
+            found = self.client.zrangebyscore(key, 0, now_ms, start=skip, num=most)
         return [member.decode(errors="replace") for member in cast("list[bytes]", found)]
 
     def _script(self, name: str) -> "_Script":

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from celery import Celery, signals
+from celery.concurrency import ALIASES  # type: ignore[attr-defined] # missing in the stubs
 
 from tasks import execute, log, parts
 from tasks.errors import PermitWaitError
@@ -20,6 +21,8 @@ def _parts() -> parts.Parts:
 
 def install(app: Celery) -> None:
     """Attach start-up and per-process set-up to the worker; does nothing in a producer or in Flower."""
+    # The setting and `--pool threads` both mean ours.
+    ALIASES["threads"] = "workers.threads:TaskPool"
     signals.celeryd_init.connect(_prepare, weak=False)
     signals.worker_init.connect(_check, weak=False)
     signals.worker_process_init.connect(_forked, weak=False)

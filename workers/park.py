@@ -5,6 +5,7 @@ one timer. On arrival, and whenever something about a waiting plan may have chan
 the event loop, many plans in one round trip; a task attempt starts only where it can end the wait.
 """
 
+import logging
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any, Final
@@ -13,10 +14,13 @@ from uuid import uuid4
 from celery.worker import state as _state
 
 from tasks.attempt import can_wait
+from tasks.errors import StoreUnavailable
 from tasks.execute import ASK_ISSUERS, intent_of
 from tasks.intent import ExecuteIntent
 from tasks.judge import Stands
 from tasks.parts import Parts
+
+logger = logging.getLogger("permitwait")
 
 #: Celery's type stubs do not know everything in there.
 state: Any = _state
@@ -107,10 +111,14 @@ class Lot:
             return
         answers = self._parts.gate.look_many([(parked.intent, uuid4().hex) for parked in waiting])
         for parked, answer in zip(waiting, answers, strict=True):
+            if isinstance(answer, StoreUnavailable) and self._parts.settings.issuers:
+                # That look may have taken the plan up, unheard: nobody else would ask the issuers. Asking twice is
+                # harmless, each answers a plan once. Not where this message's plan was seen before.
+                parked.request.request_dict.setdefault(ASK_ISSUERS, parked.deadline is None)
             if not isinstance(answer, Stands) or not can_wait(self._parts, parked.intent, answer):
                 # It can end now, or Redis did not answer: an attempt finds out, and says so.
                 self._run(parked)
-            elif answer.first and self._parts.settings.issuers:
+            elif self._parts.settings.issuers and (answer.first or parked.request.request_dict.get(ASK_ISSUERS)):
                 parked.request.request_dict[ASK_ISSUERS] = True
                 self._run(parked)
             else:
@@ -154,7 +162,11 @@ class Lot:
                 self._consumer.qos.decrement_eventually()
             self._count -= 1
             state.task_reserved(parked.request)
-        self._consumer.on_task_request(parked.request)
+        try:
+            self._consumer.on_task_request(parked.request)
+        except RuntimeError as error:
+            # The pool is closed while a cold stop ends the loop: the message goes back as it is.
+            logger.warning("[PARK] plan=%s not started: %s", parked.intent.plan_id, ascii(str(error)))
 
 
 def _readable(request: Any) -> Parked | None:  # noqa: ANN401 - Celery's, untyped

@@ -46,6 +46,8 @@ class Request(StockRequest):
         retry: Any = found if isinstance(found, Retry) else found.exc
         self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
         self.request_dict[STORE_ERROR] = retry.message or ""
-        self.request_dict.pop(ASK_ISSUERS, None)
+        if not retry.when:
+            # That attempt waits, so it has asked them; one that Redis did not answer has not.
+            self.request_dict[ASK_ISSUERS] = False
         self.send_event("task-retried", exception=retry.message or "permits are missing", traceback="")
         self.lot.from_pool(self, float(retry.when))

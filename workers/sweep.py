@@ -19,30 +19,45 @@ from tasks.reasons import Reason
 #: An overdue plan is found within this time.
 PERIOD_S: Final = 1.0
 
-#: Plans taken further in one turn, oldest first.
+#: Plans read at once, oldest first.
 _MOST: Final = 200
 
 
 def sweep_once(parts: Parts, report: Callable[[Outcome], None]) -> None:
     """Take every overdue plan one attempt further, and report those that have their outcome now.
 
+    A plan that cannot be ended keeps no other from its end.
+
     Raises:
         StoreUnavailable: Redis gave no answer; the rest is for the next turn.
     """
-    for plan_id in parts.gate.overdue(_MOST):
-        record = parts.gate.record(plan_id)
-        try:
-            intent = parse_intent(json.loads(record.get("intent", "")))
-        except (InvalidIntent, ValueError) as error:
-            log.log_sweep(plan_id, f"cannot be read back: {error}")
-            continue
-        if record.get("state") == "registered":
-            outcome = _never_taken_up(parts, plan_id, intent.symbol)
-        else:
-            step = execute_once(parts, intent)
-            outcome = step if isinstance(step, Outcome) else None
-        if outcome:
-            report(outcome)
+    stuck = 0
+    while plan_ids := parts.gate.overdue(_MOST, stuck):
+        for plan_id in plan_ids:
+            outcome = None
+            try:
+                outcome = _end(parts, plan_id)
+                if outcome:
+                    report(outcome)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this plan's
+                log.log_sweep(plan_id, f"{type(error).__name__}: {error}")
+            if outcome is None:
+                stuck += 1
+                # Raises where it is not this plan, but Redis that does not answer.
+                parts.store.now_s()
+
+
+def _end(parts: Parts, plan_id: str) -> Outcome | None:
+    record = parts.gate.record(plan_id)
+    try:
+        intent = parse_intent(json.loads(record.get("intent", "")))
+    except (InvalidIntent, ValueError) as error:
+        log.log_sweep(plan_id, f"cannot be read back: {error}")
+        return None
+    if record.get("state") == "registered":
+        return _never_taken_up(parts, plan_id, intent.symbol)
+    step = execute_once(parts, intent)
+    return step if isinstance(step, Outcome) else None
 
 
 def _never_taken_up(parts: Parts, plan_id: str, symbol: str) -> Outcome | None:

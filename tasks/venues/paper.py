@@ -8,6 +8,7 @@ from tasks.consume import Claim
 from tasks.errors import StoreUnavailable
 from tasks.keys import Keys
 from tasks.outcome import plain
+from tasks.permit import MAX_DIGITS
 from tasks.settings import JOURNAL_MAXLEN
 from tasks.store import Store
 from tasks.venues import Order, Position, Receipt
@@ -48,7 +49,7 @@ class PaperVenue:
         if stated is None:
             return DEFAULT_STEP
         step = _decimal(stated.decode(errors="replace"), f"step of {symbol}", "a positive number")
-        if step <= 0:
+        if step <= 0 or abs(step.adjusted()) > MAX_DIGITS:
             raise StoreUnavailable(f"paper venue: step of {symbol} is {step}; set a positive number")
         return step
 
