@@ -42,7 +42,11 @@ class Parked:
 
 
 class Lot:
-    """The parked plans of one consumer. Everything here runs on the thread of the event loop."""
+    """The parked plans of one connection. Everything here runs on the thread of the event loop.
+
+    A lost connection drops the lot: Celery cancels its timers, the broker delivers the messages again, and the next
+    connection has a lot of its own.
+    """
 
     def __init__(self, consumer: Any, parts: Parts) -> None:  # noqa: ANN401 - Celery's, untyped
         self._consumer = consumer
@@ -88,12 +92,6 @@ class Lot:
     def changed_all(self) -> None:
         """Look at every parked plan now."""
         self.changed(tuple(self._parked))
-
-    def forget(self) -> None:
-        """The connection is gone: the broker delivers these messages again; Celery has cancelled their timers."""
-        self._parked.clear()
-        self._arrived.clear()
-        self._count = 0
 
     def _look_at_arrived(self) -> None:
         requests, self._arrived = self._arrived, []
