@@ -5,7 +5,7 @@ from typing import Final
 from uuid import uuid4
 
 from tasks import log
-from tasks.attempt import Blocked, Waiting, attempt, rules_of
+from tasks.attempt import Blocked, Waiting, attempt
 from tasks.consume import Abandoned, Busy, Claim, Consumed, Finished, NotDurable
 from tasks.dispatch import dispatch, dry_run_ending, ending_of, order_of
 from tasks.errors import StoreUnavailable
@@ -51,7 +51,7 @@ def execute_once(parts: Parts, intent: ExecuteIntent, *, retries: int = 0, store
 
 
 def _act(parts: Parts, intent: ExecuteIntent, token: str, store_error: str) -> Outcome | Again:
-    step = attempt(parts.gate, parts.venue, rules_of(parts.settings), intent, token)
+    step = attempt(parts.gate, parts.venue, parts.rules, intent, token)
     if isinstance(step, Consumed):
         return _dispatch(parts, intent, step)
     if isinstance(step, Waiting):
@@ -114,17 +114,10 @@ def _block(parts: Parts, intent: ExecuteIntent, token: str, step: Blocked, store
 
 
 def _interrupted(intent: ExecuteIntent, claim: Claim) -> Ending:
-    ending = blocked_ending(
-        intent.plan_id,
-        intent.symbol,
-        Reason.INTERRUPTED,
-        "the attempt that consumed was lost; the venue has no such order",
-    )
-    return ending.model_copy(update={"safe_qty": claim.safe_qty})
+    detail = "the attempt that consumed was lost; the venue has no such order"
+    return blocked_ending(intent.plan_id, intent.symbol, Reason.INTERRUPTED, detail, claim.safe_qty)
 
 
 def _not_durable(parts: Parts, intent: ExecuteIntent, step: NotDurable) -> Ending:
     detail = f"{step.acknowledged} acknowledgements, {parts.settings.consume_acks} wanted (APPLY_CONSUME_ACKS)"
-    return blocked_ending(intent.plan_id, intent.symbol, Reason.NOT_DURABLE, detail).model_copy(
-        update={"safe_qty": step.claim.safe_qty}
-    )
+    return blocked_ending(intent.plan_id, intent.symbol, Reason.NOT_DURABLE, detail, step.claim.safe_qty)

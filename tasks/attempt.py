@@ -10,7 +10,6 @@ from tasks.intent import ExecuteIntent
 from tasks.judge import Block, Finding, Rules, Stands, Wait, judge
 from tasks.parts import Parts
 from tasks.reasons import Reason
-from tasks.settings import FUTURE_TOLERANCE_MS, Settings
 from tasks.venues import Venue
 
 #: Stands in where no quantity is there to be rounded.
@@ -42,16 +41,6 @@ class Blocked:
 Step = Consumed | NotDurable | Abandoned | Busy | Finished | Conflict | Waiting | Blocked
 
 
-def rules_of(settings: Settings) -> Rules:
-    """The part of the settings that the judge needs."""
-    return Rules(
-        allowlist=frozenset(settings.allowlist),
-        permit_max_ttl_ms=settings.permit_max_ttl_ms,
-        plan_max_age_ms=settings.plan_max_age_ms,
-        future_tolerance_ms=FUTURE_TOLERANCE_MS,
-    )
-
-
 def attempt(gate: Gate, venue: Venue, rules: Rules, intent: ExecuteIntent, token: str) -> Step:
     """Take a plan as far as it goes now. `Consumed` is the one answer after which an order may leave.
 
@@ -74,7 +63,7 @@ def attempt(gate: Gate, venue: Venue, rules: Rules, intent: ExecuteIntent, token
 def can_wait(parts: Parts, intent: ExecuteIntent, stands: Stands) -> bool:
     """Whether the plan can only wait now: an attempt on what stands would change nothing."""
     try:
-        return isinstance(_judge(parts.venue, rules_of(parts.settings), stands, intent), Wait)
+        return isinstance(_judge(parts.venue, parts.rules, stands, intent), Wait)
     except Exception:  # noqa: BLE001 - it runs on the event loop, which an error would end; an attempt meets it again
         return False
 

@@ -245,7 +245,7 @@ class Gate:
                 token,
                 plan_id,
                 intent.content,
-                intent.model_dump_json(exclude_unset=True),
+                intent.text,
                 settings.permit_wait_ms,
                 settings.claim_lease_ms,
                 DUE_GRACE_MS,

@@ -19,7 +19,7 @@ from tasks.refuse import refuse
 #: Set on a request whose plan was taken up by a look of the worker's, before this attempt.
 ASK_ISSUERS: Final = "permitwait_ask_issuers"
 
-#: Message header in which a plan carries the last error of its wait, so that its end can say why.
+#: Field of a request in which a plan carries the last error of its wait, so that its end can say why.
 STORE_ERROR: Final = "permitwait_store_error"
 
 

@@ -2,6 +2,7 @@
 
 import re
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -104,6 +105,11 @@ class ExecuteIntent(_Wire):
     def created_at_ms(self) -> int | None:
         """`created_at` in epoch milliseconds, rounded down."""
         return None if self.created_at is None else int(Decimal(repr(self.created_at)) * 1000)
+
+    @cached_property
+    def text(self) -> str:
+        """`wire()` as JSON text; made once, as every look at a waiting plan carries it."""
+        return self.model_dump_json(exclude_unset=True)
 
     def wire(self) -> dict[str, Any]:
         """Only the fields that were given, as JSON types: what is sent, stored and shown."""

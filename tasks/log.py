@@ -102,6 +102,11 @@ def log_unasked(issuer: str, plan_id: str, error: Exception) -> None:
     logger.warning("[ISSUER] %s plan=%s could not be asked: %s", issuer, plan_id, ascii(str(error)))
 
 
+def log_not_started(plan_id: str, error: Exception) -> None:
+    """The pool takes no attempt any more; the message goes back as it is."""
+    logger.warning("[PARK] plan=%s not started: %s", plan_id, ascii(str(error)))
+
+
 def log_sweep(plan_id: str, error: str) -> None:
     """An overdue plan, or all of them, could not be ended this time."""
     logger.warning("[SWEEP] plan=%s error=%s", plan_id, ascii(error))

@@ -106,9 +106,9 @@ class Ending(BaseModel):
         return [part for fact in facts.items() for part in fact]
 
 
-def blocked_ending(plan_id: str, symbol: str, reason: Reason, detail: str) -> Ending:
-    """The end of a plan, or of a message, that we refuse."""
-    return Ending(decision="BLOCKED", plan_id=plan_id, symbol=symbol, reason=reason, detail=detail)
+def blocked_ending(plan_id: str, symbol: str, reason: Reason, detail: str, safe_qty: str = "") -> Ending:
+    """The end of a plan, or of a message, that we refuse; `safe_qty` where its permits were consumed."""
+    return Ending(decision="BLOCKED", plan_id=plan_id, symbol=symbol, reason=reason, detail=detail, safe_qty=safe_qty)
 
 
 def outcome_from_fields(fields: Mapping[str, str]) -> Outcome:

@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from tasks.address import RedisAddress
 from tasks.consume import Gate
 from tasks.errors import NotConfigured
+from tasks.judge import Rules
 from tasks.keys import Keys
-from tasks.settings import ACK_WAIT_MS, CALL_TIMEOUT_MS, GovernorSettings, PositionSettings, Settings
+from tasks.settings import (
+    ACK_WAIT_MS,
+    CALL_TIMEOUT_MS,
+    FUTURE_TOLERANCE_MS,
+    GovernorSettings,
+    PositionSettings,
+    Settings,
+)
 from tasks.store import Store, connect
 from tasks.venues import Venue
 from tasks.venues.paper import PaperVenue
@@ -24,6 +33,16 @@ class Parts:
     store: Store
     governor: GovernorSettings = field(default_factory=GovernorSettings)
     position: PositionSettings = field(default_factory=PositionSettings)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The part of the settings that the judge needs; made once, as every look is judged by it."""
+        return Rules(
+            allowlist=frozenset(self.settings.allowlist),
+            permit_max_ttl_ms=self.settings.permit_max_ttl_ms,
+            plan_max_age_ms=self.settings.plan_max_age_ms,
+            future_tolerance_ms=FUTURE_TOLERANCE_MS,
+        )
 
     @property
     def wait(self) -> WaitPolicy:

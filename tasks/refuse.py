@@ -36,7 +36,6 @@ def set_conflict_aside(parts: Parts, intent: ExecuteIntent, detail: str) -> Outc
         StoreUnavailable: Redis gave no answer.
     """
     ending = blocked_ending(intent.plan_id, intent.symbol, Reason.PLAN_CONFLICT, detail)
-    message = intent.model_dump_json(exclude_unset=True)
-    finished = parts.gate.set_aside(intent.plan_id, intent.plan_id, Reason.PLAN_CONFLICT, ending, message)
+    finished = parts.gate.set_aside(intent.plan_id, intent.plan_id, Reason.PLAN_CONFLICT, ending, intent.text)
     log.log_set_aside(intent.plan_id, intent.plan_id, finished.outcome.reason, detail)
     return finished.outcome

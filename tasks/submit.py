@@ -111,7 +111,7 @@ def _register(plan: ExecuteIntent, settings: Settings, entry: list[str]) -> None
         [
             plan.plan_id,
             plan.content,
-            plan.model_dump_json(exclude_unset=True),
+            plan.text,
             settings.plan_max_age_ms + DUE_GRACE_MS,
             settings.record_ttl_s,
             STREAM_MAXLEN,

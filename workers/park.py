@@ -5,7 +5,6 @@ one timer. On arrival, and whenever something about a waiting plan may have chan
 the event loop, many plans in one round trip; a task attempt starts only where it can end the wait.
 """
 
-import logging
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any, Final
@@ -13,14 +12,13 @@ from uuid import uuid4
 
 from celery.worker import state as _state
 
+from tasks import log
 from tasks.attempt import can_wait
 from tasks.errors import StoreUnavailable
 from tasks.execute import ASK_ISSUERS, intent_of
 from tasks.intent import ExecuteIntent
 from tasks.judge import Stands
 from tasks.parts import Parts
-
-logger = logging.getLogger("permitwait")
 
 #: Celery's type stubs do not know everything in there.
 state: Any = _state
@@ -30,7 +28,7 @@ MOST_PARKED: Final = 20_000
 
 
 class Parked:
-    """One waiting message. `due` is when it is looked at in any case, `deadline` when its wait is over (monotonic)."""
+    """One waiting message: `entry` is its timer while it is held, `deadline` when its wait is over (monotonic)."""
 
     __slots__ = ("deadline", "entry", "intent", "request")
 
@@ -164,7 +162,7 @@ class Lot:
             self._consumer.on_task_request(parked.request)
         except RuntimeError as error:
             # The pool is closed while a cold stop ends the loop: the message goes back as it is.
-            logger.warning("[PARK] plan=%s not started: %s", parked.intent.plan_id, ascii(str(error)))
+            log.log_not_started(parked.intent.plan_id, error)
 
 
 def _readable(request: Any) -> Parked | None:  # noqa: ANN401 - Celery's, untyped

@@ -8,7 +8,6 @@ import redis
 
 import lua
 from tasks.act import execute_once
-from tasks.attempt import rules_of
 from tasks.consume import Consumed
 from tasks.judge import Ready, Stands, judge
 from tasks.keys import Keys
@@ -53,7 +52,7 @@ def ready_plan(client: redis.Redis, keys: Keys, parts: Parts, **fields: Any) -> 
     grant(client, keys, "plan-1")
     stands = parts.gate.look(intent_of(**fields), "token")
     assert isinstance(stands, Stands)
-    ready = judge(stands, intent_of(**fields), rules_of(parts.settings), parts.venue.step("BTCUSDT"))
+    ready = judge(stands, intent_of(**fields), parts.rules, parts.venue.step("BTCUSDT"))
     assert isinstance(ready, Ready)
     return stands, ready
 

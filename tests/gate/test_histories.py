@@ -29,7 +29,6 @@ from hypothesis.stateful import (
 )
 
 from tasks.act import execute_once
-from tasks.attempt import rules_of
 from tasks.consume import Abandoned, Answer, Busy, Claim, Consumed, Finished, Gate
 from tasks.dispatch import dispatch, ending_of, order_of
 from tasks.intent import ExecuteIntent
@@ -221,7 +220,7 @@ class Histories(RuleBasedStateMachine):
     def act(self, who: int) -> None:
         turn, parts = self.turns[who], self.parts[who]
         if isinstance(turn.answer, Stands):
-            finding = judge(turn.answer, turn.intent, rules_of(parts.settings), parts.venue.step(turn.intent.symbol))
+            finding = judge(turn.answer, turn.intent, parts.rules, parts.venue.step(turn.intent.symbol))
             if isinstance(finding, Ready):
                 turn.ready = finding
                 self.consume_again(turn, parts.gate)

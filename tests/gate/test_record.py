@@ -7,7 +7,6 @@ import pytest
 import redis
 
 from tasks.act import Again, execute_once
-from tasks.attempt import rules_of
 from tasks.consume import Abandoned, Answer, Busy, Claim, Conflict, Consumed, Finished
 from tasks.dispatch import dispatch, dry_run_ending, order_of
 from tasks.errors import InvalidIntent
@@ -28,7 +27,7 @@ def consume(parts: Parts, intent: ExecuteIntent, token: str) -> Answer:
     """Look, judge and consume as one attempt does, and stop there."""
     stands = parts.gate.look(intent, token)
     assert isinstance(stands, Stands)
-    ready = judge(stands, intent, rules_of(parts.settings), parts.venue.step(intent.symbol))
+    ready = judge(stands, intent, parts.rules, parts.venue.step(intent.symbol))
     assert isinstance(ready, Ready)
     return parts.gate.consume(intent, token, ready)
 
@@ -89,7 +88,7 @@ def test_a_consumption_sent_twice_is_one(client: redis.Redis, keys: Keys, parts:
     grant(client, keys, "plan-1")
     stands = parts.gate.look(intent_of(), "first")
     assert isinstance(stands, Stands)
-    ready = judge(stands, intent_of(), rules_of(parts.settings), parts.venue.step("BTCUSDT"))
+    ready = judge(stands, intent_of(), parts.rules, parts.venue.step("BTCUSDT"))
     assert isinstance(ready, Ready)
     first = parts.gate.consume(intent_of(), "first", ready)
     grant(client, keys, "plan-1")

@@ -109,4 +109,4 @@ def _consumed(client: redis.Redis, keys: Keys) -> Any:
         "consumed_ms": waiting["taken_up_ms"],
         "safe_qty": "0.008",
     }
-    return {**waiting, **claim, "plan_id": "plan-1", "intent": intent_of().model_dump_json(exclude_unset=True)}
+    return {**waiting, **claim, "plan_id": "plan-1", "intent": intent_of().text}

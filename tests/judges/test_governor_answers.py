@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.act import Again
-from tasks.attempt import attempt, rules_of
+from tasks.attempt import attempt
 from tasks.consume import Consumed
 from tasks.errors import StoreUnavailable
 from tasks.governor import evaluate
@@ -132,7 +132,7 @@ def test_a_plan_that_needs_no_decision_gets_none(desk: Desk, state: str) -> None
     else:
         desk.decide("plan-1")
         client.set(keys.permit("p33", "plan-1"), P33, ex=60)
-        step = attempt(desk.parts.gate, desk.parts.venue, rules_of(desk.parts.settings), intent_of(), "token")
+        step = attempt(desk.parts.gate, desk.parts.venue, desk.parts.rules, intent_of(), "token")
         assert isinstance(step, Consumed)
         # What would make it a repeat is gone: the record alone must refuse.
         client.delete(keys.governor_reservation("plan-1"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.act import Again, execute_once
-from tasks.attempt import attempt, rules_of
+from tasks.attempt import attempt
 from tasks.consume import Claim, Consumed
 from tasks.dispatch import dispatch, ending_of
 from tasks.errors import StoreUnavailable
@@ -40,7 +40,7 @@ def _position_allows(desk: Desk) -> None:
 
 def _consume(desk: Desk) -> Consumed:
     _position_allows(desk)
-    step = attempt(desk.parts.gate, desk.parts.venue, rules_of(desk.parts.settings), intent_of(), "token")
+    step = attempt(desk.parts.gate, desk.parts.venue, desk.parts.rules, intent_of(), "token")
     assert isinstance(step, Consumed)
     return step
 
