@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.ready
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock tables clean
+.PHONY: help setup demo test test-all check format bench lock tables clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ demo: $(STAMP) ## server, worker, permits and paper orders on this machine, then
 	@$(BIN)/permitwait demo
 
 test: $(STAMP) ## the tests, with a real server and real worker processes
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
+
+test-all: $(STAMP) ## also the long suites, and those that need Debian packages
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP) ## formatter, linter, type checker, generated documents
