@@ -11,7 +11,7 @@ from celery.concurrency import ALIASES  # type: ignore[attr-defined] # missing i
 from tasks import execute, log, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import checks, heartbeat, sweep, transport, watch
+from workers import checks, heartbeat, junk, sweep, transport, watch
 
 
 @lru_cache(maxsize=1)
@@ -47,11 +47,11 @@ def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     parts.configure(_parts)
     execute.execute.Strategy = "workers.request:strategy"
     execute.execute.Request = "workers.request:Request"
-    transport.on_junk(_keep_junk)
+    junk.on_junk(_keep_junk)
 
 
 def _keep_junk(queue: str, raw: bytes, why: str) -> None:
-    transport.log_junk(queue, raw, why)
+    junk.log_junk(queue, raw, why)
     _parts().gate.keep_junk(queue, raw, why)
 
 

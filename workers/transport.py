@@ -1,70 +1,32 @@
-"""The worker's Redis transport: every entry of a queue becomes a message or is set aside; none ends the worker.
+"""The worker's Redis transport: no entry of a queue is lost, and none ends the worker.
 
-Stock kombu trusts what it pops: `LPUSH execute garbage` ends the worker process, an entry without
-`properties` makes it reconnect, one without `id` makes it reconnect for ever. What a stock worker runs,
-acknowledges and could retry is delivered here too, unless it is nested deeper than any plan.
+Entries are taken and marked in one step (`workers.take`), and each becomes a message or is set aside. Stock kombu
+trusts what it pops: `LPUSH execute garbage` ends the worker process, an entry without `properties` makes it
+reconnect, one without `id` makes it reconnect for ever. What a stock worker runs, acknowledges and could retry is
+delivered here too, unless it is nested deeper than any plan.
 """
 
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty
 from typing import Any, Final, cast
 
 from kombu import transport as kombu_transports
-from kombu.exceptions import OperationalError
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis import exceptions
-from redis.exceptions import DataError
 
 from workers.envelope import NESTING_MAX, NOT_DECODED, envelope_fault, task_fault, too_deep
+from workers.junk import JunkError, blames_entry, hand_over, why_of
+from workers.take import MOST, Taker
+from workers.unacked import QoS
 
 logger = logging.getLogger("permitwait")
 
-#: Receives what was set aside: queue, the raw entry, why. Runs on the worker's event loop: be brief.
-SetAside = Callable[[str, bytes, str], None]
-
-_SHOWN_BYTES: Final = 200
-_WHY_MAX_CHARS: Final = 200
 _JSON: Final = "application/json"
-# These speak of the broker, the pool or the machine, not of the entry: the worker's own handling of a lost
-# connection must see them. kombu counts KeyError among connection errors, and redis-py raises DataError for
-# an argument that it cannot send: both come from entries.
-_NOT_THE_ENTRY: Final = (
-    *(
-        error
-        for error in (*stock.Transport.connection_errors, *stock.Transport.channel_errors)
-        if error not in {KeyError, DataError}
-    ),
-    OperationalError,
-    RuntimeError,
-    MemoryError,
-)
-
-
-class JunkError(ValueError):
-    """Says why an entry can become no message; never leaves this module."""
-
-
-def log_junk(queue: str, raw: bytes, why: str) -> None:
-    """Log one WARNING with queue, size in bytes, reason and the first 200 bytes; the entry is kept nowhere."""
-    logger.warning("[SET_ASIDE] queue=%s bytes=%d why=%s head=%r", queue, len(raw), why, raw[:_SHOWN_BYTES])
-
-
-#: The hook in force; `on_junk` replaces it.
-set_aside: SetAside = log_junk
-
-
-def on_junk(callback: SetAside) -> None:
-    """Have `callback` receive every entry set aside from now on in this process, instead of `log_junk`.
-
-    What it raises is logged, and the entry then logged by `log_junk`.
-    """
-    global set_aside  # noqa: PLW0603 - one hook per process, as one `sys.excepthook`
-    set_aside = callback
 
 
 def install() -> None:
@@ -79,58 +41,40 @@ def install() -> None:
         kombu_transports._transport_cache.pop(scheme, None)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
 
 
-class QoS(stock.QoS):
-    """kombu's record of unacknowledged messages, which junk in it cannot block."""
+class Poller(stock.MultiChannelPoller):
+    """kombu's poller, whose BRPOP is always on its way; ours asks when it is worth it, so it is offered every turn."""
 
-    # As on the channel below.
-    channel: Any
-    _remove_from_indices: Callable[[Any], Any]
-
-    @contextmanager
-    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:  # noqa: ANN401 - kombu's own signature
-        """As upstream's, without MULTI around the two writes of a mark or an acknowledgement.
-
-        A crash between them is harmless: an index entry without its message is dropped at the next restore (the
-        sweep ends such a plan), a message without its index entry is never delivered again.
-        """
-        if pipe is not None:
-            yield pipe
-            return
-        with self.channel.conn_or_acquire(client) as connected:
-            yield connected.pipeline(transaction=False)
-
-    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002 - kombu's own signature
-        """Extends upstream's: junk in `unacked` ends its worker at every start, and keeps all older messages there."""
-        try:
-            super().restore_by_tag(tag, client=client, leftmost=leftmost)
-        except Exception as error:
-            if not _blames_entry(error):
-                raise
-            with self.channel.conn_or_acquire(client) as connected:
-                raw = connected.hget(self.unacked_key, tag)
-            if raw is not None:
-                _hand_over(self.unacked_key, raw, f"cannot be restored: {_why(error)}")
-            self._remove_from_indices(tag).execute()
+    def _register_BRPOP(self, channel: Any) -> None:  # noqa: N802, ANN401 - kombu's own name
+        super()._register_BRPOP(channel)  # type: ignore[misc]  # left out of the stubs
+        channel._brpop_start()  # noqa: SLF001 - as upstream
 
 
 class Channel(stock.Channel):
-    """kombu's Redis channel that survives any entry.
+    """kombu's Redis channel that loses no entry and survives any.
 
-    A message passes unchanged but for its way back (`_read`). What is taken and how is `_brpop_start` (upstream's)
-    and `_popped`; `_take_in` does not care where an entry comes from.
+    A message passes unchanged but for its way back (`_read`) and its delivery tag, which is the one it was taken under.
     """
 
     QoS = QoS
     _kept: Any = None
 
     # Attributes of upstream's that its type stubs leave out.
+    _brpop_sent_at: float | None
     _closing: bool
+    _in_poll: Any
     _queue_cycle: Any
     connection_errors: tuple[type[Exception], ...]
-    _flush_brpop_reauth: Callable[[], None]
+    global_keyprefix: str
+    unacked_key: str
+    unacked_index_key: str
     _maybe_update_queues_expire: Callable[[Any, str], None]
     _q_for_pri: Callable[[str, int], str]
     _create_client: Callable[[], Any]
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - whatever kombu passes
+        self._taker = Taker()
+        self._asked: tuple[str, ...] = ()
+        super().__init__(*args, **options)
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:  # noqa: ANN401 - kombu's own signature
@@ -142,29 +86,65 @@ class Channel(stock.Channel):
                 client = self._kept = self._create_client()
         yield client
 
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Replaces upstream's: asks for as many entries as there is room for, where something may be there."""
+        _ = timeout  # upstream's; nothing here waits at the server
+        queues = tuple(self._queue_cycle.consume(len(self.active_queues)))
+        if not queues:
+            return
+        connection = self.client.connection
+        if self._taker.silent:
+            logger.warning("[TAKE] no reply from the broker; connecting again")
+            self._taker.lose()
+            connection.disconnect()
+            return
+        # Upstream pauses the socket of a full worker only where it believes that a reply is on its way, and drops
+        # the connection if that takes too long.
+        self._in_poll, self._brpop_sent_at = connection, None
+        room = self.qos.can_consume_max_estimate()
+        names = (self.unacked_key, self.unacked_index_key)
+        urgent_first = (self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues)
+        keys = [self.global_keyprefix + key for key in (*names, *urgent_first)]
+        if self._taker.ask(connection, keys, queues, MOST if room is None else room):
+            self._asked = queues
+            self._queue_cycle.rotate(queues[0])
+
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401 - kombu's own signature
         """Replaces upstream's, whose `loads` and delivery let any error in the entry end the worker."""
+        _ = options
         try:
-            queue, raw = self._popped(**options)
-            self._queue_cycle.rotate(queue)
-            self._take_in(queue, raw)
-            return True
-        finally:
-            self._in_poll = None
-            self._flush_brpop_reauth()
-
-    def _popped(self, **options: Any) -> tuple[str, bytes]:  # noqa: ANN401 - as above
-        """Return queue and raw entry from the reply of the pending pop; raises Empty where it timed out."""
-        try:
-            reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
+            taken = self._taker.read(self.client.connection)
         except self.connection_errors:
             # Disconnected, the next turn of the event loop connects again.
             self.client.connection.disconnect()
             raise
-        if not reply:
+        if not taken:
             raise Empty
-        key, raw = reply
-        return bytes_to_str(key).rsplit(self.sep, 1)[0], raw
+        delivered = cast("QoS", self.qos)._delivered  # noqa: SLF001 - see there
+        delivered.update((entry.tag, None) for entry in taken)
+        for entry in taken:
+            self._take_in(self._asked[entry.queue % len(self._asked)], entry.raw, entry.tag)
+        return True
+
+    def _poll_error(self, type: str, **options: Any) -> None:  # noqa: A002, ANN401 - kombu's own signature
+        """Extends upstream's, which would read with redis-py what is ours to read."""
+        if type == "BRPOP":
+            self._brpop_read()
+        else:
+            super()._poll_error(type, **options)  # type: ignore[misc]  # left out of the stubs
+
+    def close(self) -> None:
+        """Extends upstream's: what a call has taken whose reply is on its way goes back with the rest."""
+        self._closing = True
+        connection = getattr(self.__dict__.get("client"), "connection", None)
+        if connection is not None:
+            # A lost connection has no reply; this process asks again for what was taken.
+            with suppress(*self.connection_errors):
+                taken = self._taker.last(connection)
+                cast("QoS", self.qos)._delivered.update((entry.tag, None) for entry in taken)  # noqa: SLF001 - as above
+        self._taker.abandon()
+        self._in_poll = None
+        super().close()
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - kombu's own signature
         """Extends upstream's, which fails on a closed connection with an error that ends the worker.
@@ -186,7 +166,7 @@ class Channel(stock.Channel):
                     try:
                         return self._read(queue, raw)
                     except JunkError as junk:
-                        _hand_over(queue, raw, str(junk))
+                        hand_over(queue, raw, str(junk))
         raise Empty
 
     def _receive_one(self, c: Any) -> bool | None:  # noqa: ANN401 - kombu's own signature
@@ -202,47 +182,60 @@ class Channel(stock.Channel):
         except Exception as error:
             # What bz2 says of broken data; no connection is lost without an error number.
             broken_data = type(error) is OSError and error.errno is None
-            if not broken_data and not _blames_entry(error):
+            if not broken_data and not blames_entry(error):
                 raise
-            logger.warning("[SET_ASIDE] broadcast dropped why=%s", _why(error))
+            logger.warning("[SET_ASIDE] broadcast dropped why=%s", why_of(error))
             return None
         return delivered
 
-    def _take_in(self, queue: str, raw: bytes) -> None:
-        """Deliver one popped entry to its consumer, or set it aside and leave nothing of it in `unacked`."""
+    def _take_in(self, queue: str, raw: bytes, tag: str) -> None:
+        """Deliver one entry to its consumer, or set it aside and leave nothing of it in `unacked`."""
+        qos = cast("QoS", self.qos)
         try:
             payload = self._read(queue, raw)
         except JunkError as junk:
-            _hand_over(queue, raw, str(junk))
+            # Set aside first: a crash in between shows the entry twice rather than never.
+            hand_over(queue, raw, str(junk))
+            qos.reject(tag)
             return
+        payload["properties"]["delivery_tag"] = tag
         try:
             self.connection._deliver(payload, queue)  # noqa: SLF001 - the transport's own door, as upstream
         except Exception as error:
             # While closing, errors come from half-closed parts: a good message goes back instead.
-            if self._closing or not _blames_entry(error):
+            if self._closing or not blames_entry(error):
                 raise
-            # Set aside first: a crash in between shows the entry twice rather than never.
-            _hand_over(queue, raw, f"cannot be delivered: {_why(error)}")
-            tag, qos = payload["properties"]["delivery_tag"], cast("Any", self.qos)
+            hand_over(queue, raw, f"cannot be delivered: {why_of(error)}")
             if tag in qos._delivered and tag not in qos._dirty:  # noqa: SLF001 - marked, and not acknowledged yet
                 qos.reject(tag)
+            return
+        if qos._delivered.get(tag, payload) is None:  # noqa: SLF001 - see there
+            # Nobody acknowledges it: its consumer does not, or it has none and was given back.
+            qos.ack(tag)
+
+    def _do_restore_message(
+        self,
+        payload: dict[str, Any],
+        exchange: str,
+        routing_key: str,
+        pipe: Any,  # noqa: ANN401 - redis-py's
+        leftmost: bool = False,  # noqa: FBT001, FBT002 - kombu's own signature
+    ) -> None:
+        """Extends upstream's, which drops a message that lacks what it wants to write into it.
+
+        Raises:
+            JunkError: the entry is no message: it was taken by a worker that died before it saw that.
+        """
+        _made_whole(payload, routing_key)
+        super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)  # type: ignore[misc]  # as above
 
     def _read(self, queue: str, raw: bytes) -> dict[str, Any]:
         """Return the envelope; raises JunkError for what a stock worker would fail on, now or later."""
         try:
             payload: dict[str, Any] = loads(bytes_to_str(raw))
         except Exception as error:  # kombu's typed values let JSON raise anything
-            raise JunkError(f"not JSON: {_why(error)}") from error
-        fault = envelope_fault(payload)
-        if fault:
-            raise JunkError(fault)
-        # What upstream would drop when it restores the message, and where it would restore it to: the named
-        # exchange may lead to no queue (lost without a line) or to several (doubled).
-        headers, properties = payload.get("headers") or {}, payload["properties"]
-        payload["headers"] = headers
-        properties["delivery_info"].update(exchange="", routing_key=queue)
-        if properties.get("priority") in (math.inf, -math.inf):
-            properties["priority"] = self.default_priority
+            raise JunkError(f"not JSON: {why_of(error)}") from error
+        headers = _made_whole(payload, queue)
         if headers.get("retries", 0) is None:
             # Optional to some clients; Celery counts on from it.
             headers["retries"] = 0
@@ -252,7 +245,7 @@ class Channel(stock.Channel):
             readable = message.content_type == _JSON and not message.errors
             body = message.decode() if readable else NOT_DECODED
         except Exception as error:
-            raise JunkError(f"unreadable body: {_why(error)}") from error
+            raise JunkError(f"unreadable body: {why_of(error)}") from error
         deep = too_deep(raw, payload) or (readable and too_deep(message.body or b"", body))
         fault = f"nested deeper than {NESTING_MAX}" if deep else task_fault(headers, body)
         if fault:
@@ -260,34 +253,42 @@ class Channel(stock.Channel):
         return payload
 
 
+def _made_whole(payload: Any, queue: str) -> dict[str, Any]:  # noqa: ANN401 - it is what JSON yields
+    """Give an envelope what upstream would drop it for when it restores the message; returns its headers.
+
+    It is restored to the queue it came from: the named exchange may lead to no queue (lost without a line) or to
+    several (doubled).
+
+    Raises:
+        JunkError: it is no envelope.
+    """
+    fault = envelope_fault(payload)
+    if fault:
+        raise JunkError(fault)
+    headers: dict[str, Any] = payload.get("headers") or {}
+    payload["headers"] = headers
+    properties = payload["properties"]
+    properties["delivery_info"].update(exchange="", routing_key=queue)
+    if properties.get("priority") in (math.inf, -math.inf):
+        properties["priority"] = 0
+    return headers
+
+
 class SentinelChannel(Channel, stock.SentinelChannel):
     """kombu's Sentinel channel that survives any entry."""
 
 
 class Transport(stock.Transport):
-    """kombu's Redis transport with our channel."""
+    """kombu's Redis transport with our channel and poller."""
 
     Channel = Channel
 
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - whatever kombu passes
+        super().__init__(*args, **options)
+        self.cycle = Poller()
 
-class SentinelTransport(stock.SentinelTransport):
-    """kombu's Sentinel transport with our channel."""
+
+class SentinelTransport(Transport, stock.SentinelTransport):
+    """kombu's Sentinel transport with our channel and poller."""
 
     Channel = SentinelChannel
-
-
-def _blames_entry(error: Exception) -> bool:
-    return isinstance(error, RecursionError) or not isinstance(error, _NOT_THE_ENTRY)
-
-
-def _why(error: Exception) -> str:
-    # Escaped: an error may quote the entry, and a log line must stay one line.
-    return f"{type(error).__name__}: {str(error)!a}"[:_WHY_MAX_CHARS]
-
-
-def _hand_over(queue: str, raw: bytes, why: str) -> None:
-    try:
-        set_aside(queue, raw, why)
-    except Exception:
-        logger.exception("[SET_ASIDE] the hook given to on_junk failed; the entry follows")
-        log_junk(queue, raw, why)

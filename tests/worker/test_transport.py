@@ -27,7 +27,7 @@ from kombu.transport import virtual
 from ops.server import EmbeddedServer
 from tests.helpers import wait_until
 from tests.worker.entries import BROADCASTS, JUNK, REFUSED, RUNS, TASK, message, older, raw
-from workers import transport
+from workers import junk, transport
 
 ROOT = Path(__file__).parents[2]
 Aside = list[tuple[str, bytes]]
@@ -35,15 +35,15 @@ Aside = list[tuple[str, bytes]]
 APP = f"""
 import redis
 from celery import Celery
-from workers import transport
+from workers import junk, transport
 
 def keep(queue, raw, why):
-    transport.log_junk(queue, raw, why)
+    junk.log_junk(queue, raw, why)
     redis.Redis(unix_socket_path=SOCKET).rpush("aside", raw)
 
 if OURS:
     transport.install()
-    transport.on_junk(keep)
+    junk.on_junk(keep)
 app = Celery("throwaway", broker="redis+socket://" + SOCKET, backend="redis+socket://" + SOCKET)
 app.conf.update(task_default_queue="execute", task_acks_late=True, broker_connection_max_retries=3)
 
@@ -200,8 +200,8 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def aside(monkeypatch: pytest.MonkeyPatch) -> Aside:
     """What is set aside in this process, as queue and entry."""
     found: Aside = []
-    monkeypatch.setattr(transport, "set_aside", transport.set_aside)
-    transport.on_junk(lambda queue, entry, _: found.append((queue, entry)))
+    monkeypatch.setattr(junk, "set_aside", junk.set_aside)
+    junk.on_junk(lambda queue, entry, _: found.append((queue, entry)))
     return found
 
 
@@ -312,8 +312,8 @@ def test_a_failing_hook_hurts_nothing(
     channel: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A hook that raises is logged, the entry too, and the next message is delivered."""
-    monkeypatch.setattr(transport, "set_aside", transport.set_aside)
-    transport.on_junk(lambda *_: _raise(ZeroDivisionError()))
+    monkeypatch.setattr(junk, "set_aside", junk.set_aside)
+    junk.on_junk(lambda *_: _raise(ZeroDivisionError()))
     channel.client.lpush("execute", b"garbage", raw(message()))
 
     assert channel.basic_get("execute") is not None
@@ -323,21 +323,20 @@ def test_a_failing_hook_hurts_nothing(
 
 def test_the_default_hook_logs_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """Queue, size, reason and the first 200 bytes, escaped, on logger `permitwait`."""
-    transport.log_junk("execute", b"\n" + b"A" * 999, "why not")
+    junk.log_junk("execute", b"\n" + b"A" * 999, "why not")
 
     (record,) = caplog.records
     assert ("permitwait", WARNING) == (record.name, record.levelno)
     assert rf"[SET_ASIDE] queue=execute bytes=1000 why=why not head=b'\n{'A' * 199}'" == record.getMessage()
 
 
-OVERRIDDEN = ("_brpop_read", "_get", "_receive_one")
+OVERRIDDEN = ("_brpop_read", "_brpop_start", "_get", "_poll_error", "_receive_one", "close")
 
 #: Upstream as this transport knows it; after a change here read the new source first.
 UPSTREAM: dict[type, dict[str, str]] = {
     stock.Channel: {
         "_brpop_read": "(self, **options)",
         "_brpop_start": "(self, timeout=None)",
-        "_flush_brpop_reauth": "(self)",
         "_get": "(self, queue)",
         "_maybe_update_queues_expire": "(self, client, queue)",
         "_q_for_pri": "(self, queue, pri)",
@@ -353,8 +352,26 @@ UPSTREAM: dict[type, dict[str, str]] = {
     virtual.Message: {"__init__": "(self, payload, channel=None, **kwargs)"},
 }
 
-#: First digits of the SHA-256 of the source of what is replaced as a whole.
-REPLACED = {"_brpop_read": "c42518699709f2df", "_get": "be26a9f1eb4cf8da"}
+#: First digits of the SHA-256 of the source of what is replaced as a whole, or whose workings are relied on.
+REPLACED: dict[type, dict[str, str]] = {
+    stock.Channel: {
+        "_brpop_read": "c42518699709f2df",
+        "_brpop_start": "06723d707ddf2240",
+        "_get": "be26a9f1eb4cf8da",
+        "_do_restore_message": "8b430df94e45b5b0",
+        "close": "101e9b9cdad44b88",
+    },
+    stock.MultiChannelPoller: {
+        "_register_BRPOP": "85724582464a615f",
+        "_update_brpop_polling": "de7b4600acf540fb",
+        "on_readable": "c0d99f241607f845",
+        "maybe_check_brpop_health": "0dc592e46353a0fc",
+    },
+    stock.QoS: {
+        "append": "35c655f6ecc62fe6",
+        "restore_visible": "d4a4a40a3eaf9f23",
+    },
+}
 
 
 def test_upstream_is_what_we_know() -> None:
@@ -362,11 +379,14 @@ def test_upstream_is_what_we_know() -> None:
     found = {
         kind: {name: str(inspect.signature(vars(kind)[name])) for name in names} for kind, names in UPSTREAM.items()
     }
-    sources = {name: inspect.getsource(vars(stock.Channel)[name]).encode() for name in REPLACED}
+    sources = {
+        kind: {name: hashlib.sha256(inspect.getsource(vars(kind)[name]).encode()).hexdigest()[:16] for name in names}
+        for kind, names in REPLACED.items()
+    }
 
     assert ["5", "7"] == version("kombu").split(".")[:2]
     assert UPSTREAM == found
-    assert {name: hashlib.sha256(source).hexdigest()[:16] for name, source in sources.items()} == REPLACED
+    assert sources == REPLACED
     assert "_callbacks" in vars(virtual.Transport)
     assert {"_delivered", "_dirty"} <= vars(virtual.QoS).keys()
     assert {"_closing", "_in_poll", "priority_steps", "sep"} <= vars(stock.Channel).keys()
