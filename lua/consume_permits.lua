@@ -3,14 +3,17 @@
 -- Promise: permits are deleted only together, only for a waiting plan, before its deadline, while the kill
 -- switch is off, and only if the very bytes that were judged still stand, each with a bounded life. The first
 -- call for a plan registers it: its deadline is set once and survives redelivery, other workers and skewed
--- clocks. The clock is Redis TIME. Content is judged by the caller; this script only compares bytes.
+-- clocks. The clock is Redis TIME. Content is judged by the caller; this script only compares bytes. On a server
+-- that was not met (lua/meet_server.lua) no plan is taken up and nothing consumed; where the server changed,
+-- plans and permits from before are not consumed: it may have forgotten that they were.
 --
 -- KEYS[1]  record of the plan          HASH
 -- KEYS[2]  open plans by due time      ZSET
 -- KEYS[3]  timeline of the plan        STREAM
 -- KEYS[4]  kill switch                 STRING; off = absent, "", 0, false, off, no
 -- KEYS[5]  governor block record       STRING, exists = denied
--- KEYS[6…] one permit per required issuer, in configured order
+-- KEYS[6]  the server that was met    HASH, see lua/meet_server.lua
+-- KEYS[7…] one permit per required issuer, in configured order
 --
 -- ARGV[1]  token of this attempt; a call re-sent with the same token gets the same verdict
 -- ARGV[2]  plan id
@@ -22,11 +25,12 @@
 -- ARGV[8]  largest time to live of a permit, ms
 -- ARGV[9]  largest permit that is returned, bytes
 -- ARGV[10] life of the timeline, s
--- ARGV[11] epoch ms after which the intent is too old, "" = never
--- ARGV[12] client order id
--- ARGV[13] "look" or "consume"
--- ARGV[14] consume: quantity to order, exact decimal text
--- ARGV[15…] consume: the judged bytes of each permit, in the order of KEYS[6…]
+-- ARGV[11] epoch ms at which the intent was created, "" = not stated
+-- ARGV[12] largest age of an intent, ms
+-- ARGV[13] client order id
+-- ARGV[14] "look" or "consume"
+-- ARGV[15] consume: quantity to order, exact decimal text
+-- ARGV[16…] consume: the judged bytes of each permit, in the order of KEYS[7…]
 --
 -- Returns, first element of the list:
 --   "finished"  the plan has its outcome: the record follows as field, value, …
@@ -35,18 +39,21 @@
 --   "abandoned" the claim's lease is over and the claim is now the caller's: consumed epoch ms, lease end
 --               epoch ms, quantity, attempts and ms waited follow; permits are gone, the order must be looked up
 --   "consumed"  the permits are gone and the claim is the caller's: as above
+--   "new_server" nothing was done: this server must be met first
 --   "stands"    nothing was consumed: now, taken up, deadline (epoch ms), attempts, switch, block record ("" =
---               none, else "!" and its bytes), then per permit: type, time to live in ms, size, bytes
+--               none, else "!" and its bytes), when the plan became known, when the server changed (epoch ms, 0 =
+--               never), then per permit: type, time to live in ms, size, bytes, 1 if it is from before the change
 
 --@include include/kill_switch
 
-local record, open, timeline, switch, block = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local FIRST_PERMIT = 6
+local record, open, timeline, switch, block, server = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local FIRST_PERMIT = 7
 local token, plan_id, content, intent = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local wait_ms, lease_ms, grace_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local max_ttl_ms, max_bytes, timeline_ttl_s = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
-local not_after_ms, order_id, mode, safe_qty = ARGV[11], ARGV[12], ARGV[13], ARGV[14]
-local FIRST_JUDGED = 15
+local created_ms, max_age_ms, order_id = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13]
+local mode, safe_qty = ARGV[14], ARGV[15]
+local FIRST_JUDGED = 16
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -59,7 +66,7 @@ local function note(...)
 end
 
 local known = redis.call('HMGET', record, 'state', 'content', 'taken_up_ms', 'deadline_ms', 'attempts', 'token',
-  'lease_until_ms', 'consumed_ms', 'safe_qty', 'recovering', 'last_token')
+  'lease_until_ms', 'consumed_ms', 'safe_qty', 'recovering', 'last_token', 'registered_ms')
 local state, taken_up, deadline = known[1], tonumber(known[3]), tonumber(known[4])
 local attempts, lease_until = tonumber(known[5]) or 0, tonumber(known[7])
 
@@ -93,6 +100,17 @@ if state == 'consumed' then
   return claimed(known[10] and 'abandoned' or 'consumed', lease_until)
 end
 
+-- Where it costs most to be wrong: before a plan gets its deadline, and before its permits go.
+local met = { 'run_id', 'since_ms' }
+for i = FIRST_PERMIT, #KEYS do met[#met + 1] = 'permit:' .. KEYS[i] end
+local FIRST_DIGEST = 3
+met = redis.call('HMGET', server, unpack(met))
+if not taken_up or mode == 'consume' then
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  if met[1] ~= run_id then return { 'new_server' } end
+end
+local since = tonumber(met[2]) or 0
+
 if not taken_up then
   taken_up, deadline = now, now + wait_ms
   redis.call('HSET', record, 'v', '1', 'state', 'waiting', 'plan_id', plan_id, 'content', content, 'intent', intent,
@@ -115,9 +133,10 @@ elseif block_type ~= 'none' then
   block_value = '!'
 end
 
-local answer = { 'stands', now, taken_up, deadline, attempts, switch_value, block_value }
+local known_ms = math.min(tonumber(known[12]) or taken_up, taken_up)
+local answer = { 'stands', now, taken_up, deadline, attempts, switch_value, block_value, known_ms, since }
 local consumable = mode == 'consume' and now < deadline and SWITCH_OFF[switch_value] and block_value == ''
-  and (not_after_ms == '' or now <= tonumber(not_after_ms))
+  and (not created_ms or (now <= created_ms + max_age_ms and created_ms >= since)) and known_ms >= since
 local seen = { 'event', 'look', 'attempt', attempts, 'left_ms', deadline - now }
 for i = FIRST_PERMIT, #KEYS do
   local kind = redis.call('TYPE', KEYS[i])['ok']
@@ -127,9 +146,11 @@ for i = FIRST_PERMIT, #KEYS do
     size = redis.call('STRLEN', KEYS[i])
     if size <= max_bytes then bytes = redis.call('GET', KEYS[i]) end
   end
-  consumable = consumable and kind == 'string' and ttl_ms > 0 and ttl_ms <= max_ttl_ms
+  local digest = met[FIRST_DIGEST + i - FIRST_PERMIT]
+  local from_before = digest and redis.sha1hex(bytes) == digest and 1 or 0
+  consumable = consumable and kind == 'string' and ttl_ms > 0 and ttl_ms <= max_ttl_ms and from_before == 0
     and size <= max_bytes and bytes == ARGV[FIRST_JUDGED + i - FIRST_PERMIT]
-  for _, part in ipairs({ kind, ttl_ms, size, bytes }) do answer[#answer + 1] = part end
+  for _, part in ipairs({ kind, ttl_ms, size, bytes, from_before }) do answer[#answer + 1] = part end
   seen[#seen + 1] = 'ttl_ms:' .. KEYS[i]
   seen[#seen + 1] = ttl_ms
 end

@@ -6,15 +6,22 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final
 
+from tasks import log
 from tasks.errors import StoreUnavailable
 from tasks.intent import ExecuteIntent
 from tasks.judge import Ready, Standing, Stands
 from tasks.keys import Keys, client_order_id
 from tasks.outcome import STATES, Ending, Outcome, outcome_from_fields, plain
 from tasks.reasons import Reason
-from tasks.settings import ACK_WAIT_MS, DUE_GRACE_MS, LEDGER_TTL_S, STREAM_MAXLEN, Settings
+from tasks.settings import ACK_WAIT_MS, DUE_GRACE_MS, LEDGER_TTL_S, SERVER_TTL_S, STREAM_MAXLEN, Settings
 from tasks.store import Store
 from tasks.strictjson import MAX_BYTES
+
+#: Answered on a server that must be met before anything is done on it.
+_NEW_SERVER: Final = b"new_server"
+
+#: Of an answer that tells what stands: how many facts stand before the permits.
+_FACTS: Final = 8
 
 #: Of a message that was set aside, this many characters are kept.
 _EXCERPT = 500
@@ -112,6 +119,20 @@ class Gate:
                 if acknowledged < wanted:
                     return NotDurable(answer.claim, acknowledged)
             return answer
+
+    def meet_server(self) -> None:
+        """Find out whether Redis was restarted or failed over since it was met last, and remember what stood then.
+
+        Called once a second by every worker, so that little of what came after the change is taken for older.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        word, since_ms, *rest = self._store.run(
+            "meet_server", [self.keys.server], [self.keys.every_permit, SERVER_TTL_S]
+        )
+        if word == b"changed":
+            log.log_server_changed(since_ms, rest[0])
 
     def finish(self, ending: Ending, token: str, leaving: str) -> Finished | None:
         """Record how a plan ended, from the state `leaving`; None when it is not in that state (look again).
@@ -212,6 +233,12 @@ class Gate:
         """`look` at several plans (each with its token) in one round trip; never raises, each has its own answer."""
         calls = [self._call(intent, token, "look", "", ()) for intent, token in looks]
         answers = self._store.run_many("consume_permits", calls)
+        if [_NEW_SERVER] in answers:
+            try:
+                self.meet_server()
+            except StoreUnavailable as error:
+                return [error] * len(looks)
+            answers = self._store.run_many("consume_permits", calls)
         return [self._read_one(answer, token) for answer, (_, token) in zip(answers, looks, strict=True)]
 
     def _read_one(self, answer: list[Any] | StoreUnavailable, token: str) -> Answer | StoreUnavailable:
@@ -223,7 +250,11 @@ class Gate:
     def _consume_permits(
         self, store: Store, intent: ExecuteIntent, token: str, mode: str, safe_qty: str, judged: Sequence[bytes]
     ) -> Answer:
-        answer = store.run("consume_permits", *self._call(intent, token, mode, safe_qty, judged))
+        call = self._call(intent, token, mode, safe_qty, judged)
+        answer = store.run("consume_permits", *call)
+        if answer == [_NEW_SERVER]:
+            self.meet_server()
+            answer = store.run("consume_permits", *call)
         return _read(answer, token, self._settings.permits)
 
     def _call(
@@ -239,6 +270,7 @@ class Gate:
                 keys.timeline(plan_id),
                 keys.kill_switch,
                 keys.governor_block(plan_id),
+                keys.server,
                 *(keys.permit(name, plan_id) for name in settings.permits),
             ],
             [
@@ -252,7 +284,8 @@ class Gate:
                 settings.permit_max_ttl_ms,
                 MAX_BYTES,
                 settings.record_ttl_s,
-                "" if created_ms is None else created_ms + settings.plan_max_age_ms,
+                "" if created_ms is None else created_ms,
+                settings.plan_max_age_ms,
                 client_order_id(plan_id),
                 mode,
                 safe_qty,
@@ -275,7 +308,7 @@ def _read(answer: list[Any], token: str, permits: tuple[str, ...]) -> Answer:
         return Conflict(rest[0].decode(errors="replace"))
     if word != b"stands":
         raise StoreUnavailable(f"consume_permits: an answer this version does not know: {word!r}")
-    now_ms, taken_up_ms, deadline_ms, attempts, switch, block = rest[:6]
+    now_ms, taken_up_ms, deadline_ms, attempts, switch, block, known_ms, since_ms = rest[:_FACTS]
     return Stands(
         now_ms=now_ms,
         taken_up_ms=taken_up_ms,
@@ -284,7 +317,9 @@ def _read(answer: list[Any], token: str, permits: tuple[str, ...]) -> Answer:
         first=attempts == 1,
         switch=switch,
         block_record=block[1:] if block else None,
-        permits=tuple(_standings(rest[6:], permits)),
+        permits=tuple(_standings(rest[_FACTS:], permits)),
+        known_ms=known_ms,
+        server_since_ms=since_ms,
     )
 
 
@@ -295,8 +330,8 @@ def _claim(rest: list[Any], token: str) -> Claim:
 
 def _standings(rest: list[Any], permits: tuple[str, ...]) -> Iterator[Standing]:
     for place, name in enumerate(permits):
-        kind, ttl_ms, size, raw = rest[4 * place : 4 * place + 4]
-        yield Standing(name, kind.decode(), ttl_ms, size, raw)
+        kind, ttl_ms, size, raw, from_before = rest[5 * place : 5 * place + 5]
+        yield Standing(name, kind.decode(), ttl_ms, size, raw, bool(from_before))
 
 
 def _outcome(rest: list[bytes]) -> Outcome:

@@ -33,6 +33,7 @@ class Standing:
         ttl_ms: milliseconds to live, -1 without expiry, -2 where the key does not exist.
         size: bytes of a string, else 0.
         raw: the bytes of a string up to the size limit, else empty.
+        from_before: these bytes stood there already when the server changed; it may have forgotten their use.
     """
 
     name: str
@@ -40,13 +41,15 @@ class Standing:
     ttl_ms: int
     size: int
     raw: bytes
+    from_before: bool = False
 
 
 @dataclass(frozen=True)
 class Stands:
     """Everything one look found, at one instant of Redis time (epoch milliseconds).
 
-    `first`: this attempt is the one that took the plan up.
+    `first`: this attempt is the one that took the plan up. `known_ms`: when Redis first heard of the plan.
+    `server_since_ms`: when the server was restarted or failed over, 0 where it never was.
     """
 
     now_ms: int
@@ -57,6 +60,8 @@ class Stands:
     switch: bytes
     block_record: bytes | None
     permits: tuple[Standing, ...]
+    known_ms: int = 0
+    server_since_ms: int = 0
 
     @property
     def left_ms(self) -> int:
@@ -158,6 +163,12 @@ def _judge_plan(stands: Stands, intent: ExecuteIntent, rules: Rules) -> Block | 
                 Reason.PLAN_EXPIRED,
                 f"created {-age_ms} ms in the future, at most {rules.future_tolerance_ms} are allowed",
             )
+    known_ms = stands.known_ms if created_ms is None else min(stands.known_ms, created_ms)
+    if known_ms < stands.server_since_ms:
+        return Block(
+            Reason.SERVER_CHANGED,
+            f"the plan was known {stands.server_since_ms - known_ms} ms before Redis was restarted or failed over",
+        )
     return None
 
 
@@ -192,6 +203,8 @@ def _judge_permit(
             Reason.PERMIT_PLAN_MISMATCH,
             f"{name} permit: plan {describe(permit.plan_id)}, not {intent.plan_id}",
         )
+    if standing.from_before:
+        return Block(Reason.SERVER_CHANGED, f"{name} permit: it stood there before Redis was restarted or failed over")
     return _judge_ttl(standing, rules) or permit
 
 

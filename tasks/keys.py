@@ -75,6 +75,16 @@ class Keys:
         return f"{self.namespace}:apply:heartbeat:{issuer}"
 
     @property
+    def server(self) -> str:
+        """HASH, refreshed by every worker: identity of the Redis server, when it changed, permits from before."""
+        return f"{self.namespace}:apply:server"
+
+    @property
+    def every_permit(self) -> str:
+        """Pattern of the keys of all permits."""
+        return f"{self.namespace}:permit:*"
+
+    @property
     def open(self) -> str:
         """ZSET: plans without a terminal outcome, scored by the epoch ms at which they fall due."""
         return f"{self.namespace}:apply:open"

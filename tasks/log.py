@@ -2,11 +2,14 @@
 
 import logging
 from decimal import ROUND_DOWN, Context, Decimal
+from typing import TYPE_CHECKING
 
-from tasks.consume import Claim
 from tasks.judge import Stands
 from tasks.outcome import Outcome
 from tasks.permit import MAX_DIGITS
+
+if TYPE_CHECKING:
+    from tasks.consume import Claim  # which logs, too
 
 logger = logging.getLogger("permitwait")
 
@@ -17,7 +20,7 @@ _SHOWN = Decimal("0.0001")
 _EXACT = Context(prec=2 * MAX_DIGITS)
 
 
-def log_ok(plan_id: str, symbol: str, claim: Claim) -> None:
+def log_ok(plan_id: str, symbol: str, claim: "Claim") -> None:
     """Permits are consumed; once per plan."""
     shown = Decimal(claim.safe_qty).quantize(_SHOWN, rounding=ROUND_DOWN, context=_EXACT)
     logger.info(
@@ -94,6 +97,13 @@ def log_start(mode: str, namespace: str, symbols: str, permits: str, issuers: st
         symbols,
         permits,
         issuers or "-",
+    )
+
+
+def log_server_changed(since_ms: int, permits: int) -> None:
+    """Redis was restarted or failed over: what is from before is not trusted."""
+    logger.warning(
+        "[SERVER] changed since_ms=%d permits=%d: plans and permits from before are refused", since_ms, permits
     )
 
 

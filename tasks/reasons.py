@@ -28,6 +28,10 @@ class Reason(StrEnum):
     SYMBOL_NOT_ALLOWED = ("symbol_not_allowed", "The symbol is not in APPLY_ALLOWLIST.")
     PLAN_EXPIRED = ("plan_expired", "The intent is older than APPLY_PLAN_MAX_AGE_MS, or from the future.")
     PLAN_CONFLICT = ("plan_conflict", "The plan id is known with another symbol, action or decision.")
+    SERVER_CHANGED = (
+        "server_changed",
+        "Redis was restarted or failed over after the plan or a permit was written; it may have forgotten their use.",
+    )
     MISSING_BOTH = (
         "missing_both",
         "Neither of the two permits arrived in time.",

@@ -38,6 +38,9 @@ JOURNAL_MAXLEN: Final = 100_000
 #: An unfinished plan is overdue this long after its deadline or its lease.
 DUE_GRACE_MS: Final = 2_000
 
+#: What is known of the server is kept this long after the last worker; nothing from before outlives that.
+SERVER_TTL_S: Final = 7 * 86_400
+
 #: Life of a shadow ledger (the figure of the system we re-create).
 LEDGER_TTL_S: Final = 86_400
 

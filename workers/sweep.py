@@ -95,6 +95,7 @@ class Sweep(bootsteps.StartStopStep):
     def _run(self) -> None:
         while not self._ending.wait(PERIOD_S):
             try:
+                parts_of_process().gate.meet_server()
                 sweep_once(parts_of_process(), self._report)
             except StoreUnavailable as error:
                 log.log_sweep("-", str(error))
