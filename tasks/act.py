@@ -5,7 +5,7 @@ from typing import Final
 from uuid import uuid4
 
 from tasks import log
-from tasks.attempt import Blocked, Waiting, attempt
+from tasks.attempt import Blocked, Seen, Waiting, attempt
 from tasks.consume import Abandoned, Busy, Claim, Consumed, Finished, NotDurable
 from tasks.dispatch import dispatch, dry_run_ending, ending_of, order_of
 from tasks.errors import StoreUnavailable
@@ -35,14 +35,16 @@ class Again:
     first: bool = False
 
 
-def execute_once(parts: Parts, intent: ExecuteIntent, *, retries: int = 0, store_error: str = "") -> Outcome | Again:
+def execute_once(
+    parts: Parts, intent: ExecuteIntent, *, retries: int = 0, store_error: str = "", seen: Seen | None = None
+) -> Outcome | Again:
     """Take a plan one attempt further: its outcome, or when to look again. Never raises for a Redis outage.
 
     `retries`, the attempts made before, only decides how patiently an outage is waited out; `store_error` is
-    the last error met while this plan waited, empty where none.
+    the last error met while this plan waited, empty where none; `seen` is a look that this attempt begins with.
     """
     try:
-        return _act(parts, intent, uuid4().hex, store_error)
+        return _act(parts, intent, store_error, seen)
     except StoreUnavailable as error:
         waited_out = retries * parts.settings.permit_step_ms > parts.settings.permit_wait_ms
         pause_ms = OUTAGE_PAUSE_MS if waited_out else parts.settings.permit_step_ms
@@ -50,8 +52,9 @@ def execute_once(parts: Parts, intent: ExecuteIntent, *, retries: int = 0, store
         return Again(pause_ms, str(error)[:200])
 
 
-def _act(parts: Parts, intent: ExecuteIntent, token: str, store_error: str) -> Outcome | Again:
-    step = attempt(parts.gate, parts.venue, parts.rules, intent, token)
+def _act(parts: Parts, intent: ExecuteIntent, store_error: str, seen: Seen | None) -> Outcome | Again:
+    token = seen.token if seen else uuid4().hex
+    step = attempt(parts.gate, parts.venue, parts.rules, intent, token, seen)
     if isinstance(step, Consumed):
         return _dispatch(parts, intent, step)
     if isinstance(step, Waiting):

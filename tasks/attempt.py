@@ -1,10 +1,11 @@
 """One attempt at a plan: look, judge, consume. Decides; nothing here ends a plan or places an order."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from tasks.consume import Abandoned, Busy, Conflict, Consumed, Finished, Gate, NotDurable
+from tasks.consume import Abandoned, Answer, Busy, Conflict, Consumed, Finished, Gate, NotDurable
 from tasks.errors import StoreUnavailable
 from tasks.intent import ExecuteIntent
 from tasks.judge import Block, Finding, Rules, Stands, Wait, judge
@@ -38,34 +39,57 @@ class Blocked:
     block: Block
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a look made with `token` found, and what follows from it (None: not judged, or there is nothing to judge).
+
+    An attempt with the same token goes on from here: the look was its first step.
+    """
+
+    token: str
+    answer: Answer
+    finding: Finding | None
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether the plan can only wait now: an attempt would change nothing."""
+        return isinstance(self.finding, Wait)
+
+
 Step = Consumed | NotDurable | Abandoned | Busy | Finished | Conflict | Waiting | Blocked
 
 
-def attempt(gate: Gate, venue: Venue, rules: Rules, intent: ExecuteIntent, token: str) -> Step:
+def attempt(
+    gate: Gate, venue: Venue, rules: Rules, intent: ExecuteIntent, token: str, seen: Seen | None = None
+) -> Step:
     """Take a plan as far as it goes now. `Consumed` is the one answer after which an order may leave.
+
+    `seen` is the look that was made with this token already, where there is one.
 
     Raises:
         StoreUnavailable: Redis or the venue gave no answer; nothing may be dispatched.
     """
-    answer = gate.look(intent, token)
+    answer, finding = (seen.answer, seen.finding) if seen else (gate.look(intent, token), None)
     for _ in range(_MOST_LOOKS):
         if not isinstance(answer, Stands):
             return answer
-        finding = _judge(venue, rules, answer, intent)
+        finding = finding or _judge(venue, rules, answer, intent)
         if isinstance(finding, Block):
             return Blocked(answer, finding)
         if isinstance(finding, Wait):
             return Waiting(answer, finding.missing)
-        answer = gate.consume(intent, token, finding)
+        answer, finding = gate.consume(intent, token, finding), None
     return Waiting(answer, frozenset()) if isinstance(answer, Stands) else answer
 
 
-def can_wait(parts: Parts, intent: ExecuteIntent, stands: Stands) -> bool:
-    """Whether the plan can only wait now: an attempt on what stands would change nothing."""
-    try:
-        return isinstance(_judge(parts.venue, parts.rules, stands, intent), Wait)
-    except Exception:  # noqa: BLE001 - it runs on the event loop, which an error would end; an attempt meets it again
-        return False
+def appraise(parts: Parts, intent: ExecuteIntent, token: str, answer: Answer) -> Seen:
+    """What follows from a look made with `token`; never raises."""
+    finding = None
+    if isinstance(answer, Stands):
+        # It runs on the event loop, which an error would end; an attempt meets it again, and says so.
+        with suppress(Exception):
+            finding = _judge(parts.venue, parts.rules, answer, intent)
+    return Seen(token, answer, finding)
 
 
 def _judge(venue: Venue, rules: Rules, stands: Stands, intent: ExecuteIntent) -> Finding:

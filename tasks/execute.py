@@ -16,6 +16,9 @@ from tasks.outcome import Outcome
 from tasks.parts import parts_of_process
 from tasks.refuse import refuse
 
+#: The look that the worker made at the plan just before it started this attempt (`tasks.attempt.Seen`).
+SEEN: Final = "permitwait_seen"
+
 #: Set on a request whose plan was taken up by a look of the worker's, before this attempt.
 ASK_ISSUERS: Final = "permitwait_ask_issuers"
 
@@ -37,7 +40,7 @@ def execute(self: Task[Any, Any], *args: object, **kwargs: object) -> dict[str, 
     store_error = str(request.get(STORE_ERROR) or "")
     try:
         intent = intent_of(args, kwargs)
-        step = execute_once(parts, intent, retries=request.retries, store_error=store_error)
+        step = execute_once(parts, intent, retries=request.retries, store_error=store_error, seen=request.get(SEEN))
     except InvalidIntent as invalid:
         try:
             return refuse(parts, invalid, str(request.id), kwargs or args).as_result()

@@ -13,9 +13,9 @@ from uuid import uuid4
 from celery.worker import state as _state
 
 from tasks import log
-from tasks.attempt import can_wait
+from tasks.attempt import appraise
 from tasks.errors import StoreUnavailable
-from tasks.execute import ASK_ISSUERS, intent_of
+from tasks.execute import ASK_ISSUERS, SEEN, intent_of
 from tasks.intent import ExecuteIntent
 from tasks.judge import Stands
 from tasks.parts import Parts
@@ -105,17 +105,25 @@ class Lot:
     def _look(self, waiting: list[Parked]) -> None:
         if not waiting:
             return
-        answers = self._parts.gate.look_many([(parked.intent, uuid4().hex) for parked in waiting])
-        for parked, answer in zip(waiting, answers, strict=True):
-            if isinstance(answer, StoreUnavailable) and self._parts.settings.issuers:
-                # That look may have taken the plan up, unheard: nobody else would ask the issuers. Asking twice is
-                # harmless, each answers a plan once. Not where this message's plan was seen before.
-                parked.request.request_dict.setdefault(ASK_ISSUERS, parked.deadline is None)
-            if not isinstance(answer, Stands) or not can_wait(self._parts, parked.intent, answer):
-                # It can end now, or Redis did not answer: an attempt finds out, and says so.
+        looks = [(parked.intent, uuid4().hex) for parked in waiting]
+        answers = self._parts.gate.look_many(looks)
+        issuers = bool(self._parts.settings.issuers)
+        for parked, (_, token), answer in zip(waiting, looks, answers, strict=True):
+            request = parked.request.request_dict
+            if isinstance(answer, StoreUnavailable):
+                # An attempt finds out, and says so. That look may have taken the plan up, unheard: nobody else would
+                # ask the issuers. Asking twice is harmless, each answers a plan once. Not where this message's plan
+                # was seen before.
+                request[SEEN] = None
+                if issuers:
+                    request.setdefault(ASK_ISSUERS, parked.deadline is None)
                 self._run(parked)
-            elif self._parts.settings.issuers and (answer.first or parked.request.request_dict.get(ASK_ISSUERS)):
-                parked.request.request_dict[ASK_ISSUERS] = True
+                continue
+            request[SEEN] = seen = appraise(self._parts, parked.intent, token, answer)
+            if not isinstance(answer, Stands) or not seen.can_wait:
+                self._run(parked)
+            elif issuers and (answer.first or request.get(ASK_ISSUERS)):
+                request[ASK_ISSUERS] = True
                 self._run(parked)
             else:
                 left_s = self._parts.wait.verdict_after_ms(answer.left_ms) / 1000
@@ -123,8 +131,9 @@ class Lot:
                 self._hold(parked, left_s)
 
     def _due(self, request: Any, parked: Parked) -> None:  # noqa: ANN401 - the request is for `inspect scheduled`
-        _ = request
         if parked.deadline is not None and monotonic() >= parked.deadline:
+            # What was seen last is history now.
+            request.request_dict[SEEN] = None
             self._run(parked)
         else:
             self._look([parked])

@@ -10,7 +10,7 @@ from celery.exceptions import Retry
 from celery.worker.request import Request as StockRequest
 from celery.worker.strategy import default as stock_strategy
 
-from tasks.execute import ASK_ISSUERS, STORE_ERROR
+from tasks.execute import ASK_ISSUERS, SEEN, STORE_ERROR
 from tasks.parts import parts_of_process
 from workers.park import Lot
 
@@ -46,6 +46,8 @@ class Request(StockRequest):
         retry: Any = found if isinstance(found, Retry) else found.exc
         self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
         self.request_dict[STORE_ERROR] = retry.message or ""
+        # A look is good for one attempt.
+        self.request_dict[SEEN] = None
         if not retry.when:
             # That attempt waits, so it has asked them; one that Redis did not answer has not.
             self.request_dict[ASK_ISSUERS] = False
