@@ -14,6 +14,7 @@ from celery.worker import state as _state
 
 from tasks import log
 from tasks.attempt import appraise
+from tasks.consume import Busy
 from tasks.errors import StoreUnavailable
 from tasks.execute import ASK_ISSUERS, SEEN, intent_of
 from tasks.intent import ExecuteIntent
@@ -118,6 +119,14 @@ class Lot:
                 if issuers:
                     request.setdefault(ASK_ISSUERS, parked.deadline is None)
                 self._run(parked)
+                continue
+            if isinstance(answer, Busy):
+                # Another attempt has it: nothing to do until its lease is over, and then it is for an attempt.
+                request[SEEN] = parked.deadline = None
+                if answer.lease_left_ms > 0:
+                    self._hold(parked, self._parts.wait.busy_pause_ms(answer.lease_left_ms) / 1000)
+                else:
+                    self._run(parked)
                 continue
             request[SEEN] = seen = appraise(self._parts, parked.intent, token, answer)
             if not isinstance(answer, Stands) or not seen.can_wait:
