@@ -47,8 +47,8 @@ format: $(STAMP) ## format the code, fix what the linter can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## drain and wait against a stock Celery task: table here, JSON in bench/results/
-	@$(BIN)/python -m bench
+bench: $(STAMP) ## every workload against a stock Celery task: table here, JSON in bench/results/ (ARGS="wait --runs 5")
+	@$(BIN)/python -m bench $(ARGS)
 
 tables: $(STAMP) ## write the generated parts of the documents (JSON Schema, tables)
 	@$(BIN)/python -m ops.tables

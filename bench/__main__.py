@@ -1,82 +1,117 @@
-"""`make bench`: the workloads, a table on screen, one JSON document under bench/results/."""
+"""`make bench`: the workloads against Celery as it comes; a table here, JSON under bench/results/."""
 
 import argparse
 import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
-from bench import workloads
+from bench import report
+from bench.chaining import chain
+from bench.contestants import GATE, NOOP, RETRY
+from bench.draining import drain, scale
+from bench.parking import park, weight
+from bench.waiting import cut, wait
+
+Run = Callable[[argparse.Namespace, int], dict[str, Any]]
+
+
+def _wait(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for per_s in options.rates:
+        found[f"{per_s}/s"] = {
+            "gate": wait(GATE, per_s, options.seconds, seed),
+            # Above this rate it falls behind, and only its queue is measured.
+            "retry": wait(RETRY, per_s, options.seconds, seed) if per_s <= options.twin_rate else None,
+        }
+        if options.amqp:
+            found[f"{per_s}/s amqp"] = {"gate": wait(GATE, per_s, options.seconds, seed, options.amqp), "retry": None}
+    return found
+
+
+def _drain(options: argparse.Namespace, _: int) -> dict[str, Any]:
+    return {"gate": drain(GATE, options.plans), "noop": drain(NOOP, options.plans)}
+
+
+def _park(options: argparse.Namespace, _: int) -> dict[str, Any]:
+    plans = options.parked
+    return {"gate": park(GATE, plans, 500), "retry": park(RETRY, plans, 500), "weight": weight(plans)}
+
+
+def _scale(options: argparse.Namespace, _: int) -> dict[str, Any]:
+    return {str(workers): scale(options.plans, workers) for workers in (1, 2, 4)}
+
+
+def _cut(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    return {"gate": cut(50, max(12, options.seconds), seed)}
+
+
+def _chain(options: argparse.Namespace, _: int) -> dict[str, Any]:
+    return {"gate": chain(10, options.seconds)}
+
+
+WORKLOADS: Final[dict[str, Run]] = {
+    "wait": _wait,
+    "drain": _drain,
+    "park": _park,
+    "scale": _scale,
+    "cut": _cut,
+    "chain": _chain,
+}
 
 
 def main() -> int:
-    """Run all workloads and report."""
+    """Run the chosen workloads so many times, and report medians."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--plans", type=int, default=1000, help="plans of the drain workload")
-    parser.add_argument("--per-s", type=int, default=50, help="plans a second of the wait workload")
-    parser.add_argument("--seconds", type=int, default=10, help="length of the wait workload")
-    parser.add_argument("--chain-per-s", type=int, default=10, help="plans a second of the chain workload")
+    parser.add_argument("workloads", nargs="*", default=[], help=f"of {', '.join(WORKLOADS)}; all where none is named")
+    parser.add_argument("--runs", type=int, default=1, help="of everything; the medians are shown")
+    parser.add_argument("--seconds", type=int, default=10, help="length of wait, cut and chain")
+    parser.add_argument("--rates", type=int, nargs="*", default=[100, 200, 300], help="plans a second of wait")
+    parser.add_argument("--twin-rate", type=int, default=100, help="highest rate that the stock retry is run at")
+    parser.add_argument("--plans", type=int, default=3000, help="plans of drain and scale")
+    parser.add_argument("--parked", type=int, default=2000, help="plans of park")
     parser.add_argument("--seed", type=int, default=1, help="of the permits' delays")
+    parser.add_argument("--amqp", default="", help="address of a RabbitMQ to run wait on, too")
+    parser.add_argument("--document", action="store_true", help="write table and plot into docs/")
     options = parser.parse_args()
+    chosen = options.workloads or list(WORKLOADS)
+    unknown = set(chosen) - set(WORKLOADS)
+    if unknown:
+        parser.error(f"unknown workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
     progress = Console(stderr=True)
-    progress.print(f"drain: {options.plans} plans, permits ready …")
-    results: dict[str, Any] = {"drain": workloads.drain(options.plans)}
-    progress.print(f"wait: {options.per_s} plans/s for {options.seconds} s, permits after U(50, 600) ms …")
-    results["wait"] = workloads.wait(options.per_s, options.seconds, options.seed)
-    progress.print(f"chain: {options.chain_per_s} plans/s for {options.seconds} s, our own judges …")
-    results["chain"] = workloads.chain(options.chain_per_s, options.seconds)
-    _show(results)
+    runs: list[dict[str, Any]] = []
+    for number in range(options.runs):
+        found = {}
+        for name in chosen:
+            progress.print(f"run {number + 1} of {options.runs}: {name} …")
+            found[name] = WORKLOADS[name](options, options.seed + number)
+        runs.append(found)
     now = datetime.now(UTC)
     document = {
         "at": now.isoformat(timespec="seconds"),
         "python": platform.python_version(),
+        "celery": version("celery"),
         "cores": os.cpu_count(),
         "options": vars(options),
-        "results": results,
+        "medians": report.medians(runs),
+        "runs": runs,
     }
     path = Path("bench/results") / f"{now:%Y%m%dT%H%M%SZ}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    progress.print(f"written to {path}")
+    lines = report.lines(document)
+    Console().print("\n" + "\n".join(lines), highlight=False, markup=False)
+    progress.print(f"\nwritten to {path}")
+    if options.document:
+        report.write(document, lines)
     return 0
-
-
-def _show(results: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("workload", "worker", "plans/s", "p50 ms", "p99 ms", "max ms", "CPU ms/plan"):
-        table.add_column(heading, justify="left" if heading in {"workload", "worker"} else "right")
-    for name, result in results.items():
-        for who in ("ours", "stock"):
-            figures = result.get(who)
-            if figures is None:
-                continue
-            table.add_row(
-                name,
-                "gate" if who == "ours" else "stock no-op",
-                str(figures.get("plans_per_s", result.get("per_s", ""))),
-                *(str(figures.get(key, "-")) for key in ("p50_ms", "p99_ms", "max_ms", "cpu_ms_per_plan")),
-            )
-    console = Console()
-    console.print()
-    console.print(table)
-    console.print(
-        "\ndrain p50/p99: from taken up to recorded. wait p50/p99: from the later permit's SET to the order's\n"
-        "journal entry (chain: from submit to it), for the stock task from sending to its entry.\n"
-        "All on the server's clock.\n"
-        f"ratios to stock: drain throughput {results['drain']['ratio']['throughput']}, "
-        f"drain CPU {results['drain']['ratio']['cpu']}, wait CPU {results['wait']['ratio']['cpu']}",
-        highlight=False,
-    )
-    console.print("\nchain, submit to order:", highlight=False)
-    most = max(results["chain"]["histogram_ms"].values())
-    for step, count in results["chain"]["histogram_ms"].items():
-        console.print(f"{step:>9} ms {count:5} {'#' * round(count / most * 50)}", highlight=False)
 
 
 if __name__ == "__main__":

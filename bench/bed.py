@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import psutil
 import redis
-from celery import Celery
 
 from ops.child import Child
 from ops.server import EmbeddedServer
@@ -29,10 +28,12 @@ class Bed:
     client: redis.Redis
     settings: Settings
     keys: Keys
+    broker_url: str
 
-    def producer(self) -> Celery:
-        """An application that only sends."""
-        return Celery("bench", broker=self.server.url, set_as_current=False)
+    def now_ms(self) -> float:
+        """The server's clock."""
+        seconds, micros = self.client.time()
+        return float(seconds) * 1000 + float(micros) / 1000
 
     def entries(self, stream: str) -> list[tuple[float, dict[bytes, bytes]]]:
         """Every entry with the server time of its writing, in ms."""
@@ -47,23 +48,31 @@ class Bed:
                 raise TimeoutError(f"{stream}: {found} of {count} entries after {within_s} s")
             time.sleep(0.02)
 
+    def await_parked(self, count: int, within_s: float = 60.0) -> None:
+        """Return when so many plans wait; raises TimeoutError after `within_s`."""
+        give_up = time.monotonic() + within_s
+        while (found := self.client.zcard(self.keys.open)) < count:
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{found} of {count} plans wait after {within_s} s")
+            time.sleep(0.05)
+
 
 @contextmanager
-def bed() -> Iterator[Bed]:
-    """A fresh server with the paper positions of the workloads."""
+def bed(broker_url: str = "") -> Iterator[Bed]:
+    """A fresh server with the paper positions of the workloads; the broker is the same server, or the one given."""
     with EmbeddedServer() as server:
         settings = read_settings(redis_url=server.url, mode="paper")
         keys = Keys(settings.namespace)
         client = connect(RedisAddress.parse(server.url), timeout_ms=10_000)
         client.hset(keys.paper_position("BTCUSDT"), mapping={"position_amt": "1000000", "mark_price": "64000"})
         try:
-            yield Bed(server, client, settings, keys)
+            yield Bed(server, client, settings, keys, broker_url or server.url)
         finally:
             client.close()
 
 
 class Cost:
-    """CPU of a process tree between construction and `stop`, in ms."""
+    """What a process tree used between construction and `stop`."""
 
     def __init__(self, child: Child) -> None:
         self._child = child
@@ -74,12 +83,19 @@ class Cost:
         return self._used_ms() - self._before
 
     def _used_ms(self) -> float:
-        parent = psutil.Process(self._child.pid)
         used = 0.0
-        for process in (parent, *parent.children(recursive=True)):
+        for process in self._tree():
             times = process.cpu_times()
             used += times.user + times.system
         return used * 1000
+
+    def memory_kb(self) -> float:
+        """Resident memory, in kB."""
+        return sum(process.memory_info().rss for process in self._tree()) / 1024
+
+    def _tree(self) -> list[psutil.Process]:
+        parent = psutil.Process(self._child.pid)
+        return [parent, *parent.children(recursive=True)]
 
 
 @contextmanager

@@ -1,0 +1,63 @@
+"""Writes permits when they are due, and remembers when each plan's later one stood."""
+
+import heapq
+import json
+import threading
+import time
+from typing import Final
+
+from bench.bed import Bed
+
+GOVERNOR: Final = json.dumps({"granted": True, "symbol": "BTCUSDT", "decision": "EXECUTE", "consumed": False})
+P33: Final = json.dumps({"allow": True, "symbol": "BTCUSDT", "safe_close_qty": 0.008})
+
+
+def grant(on: Bed, number: int) -> None:
+    """Both permits of a plan, at once."""
+    pipeline = on.client.pipeline(transaction=False)
+    pipeline.set(on.keys.permit("governor", f"bench-{number}"), GOVERNOR, ex=100)
+    pipeline.set(on.keys.permit("p33", f"bench-{number}"), P33, ex=100)
+    pipeline.execute()
+
+
+class Issuer:
+    """One thread that writes each permit at its time. Times are the server's, in ms."""
+
+    def __init__(self, on: Bed) -> None:
+        self._on = on
+        self._due: list[tuple[float, str, str]] = []
+        self._change = threading.Condition()
+        self._complete_ms: dict[str, float] = {}
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def later(self, number: int, governor_ms: float, p33_ms: float) -> None:
+        """Schedule both permits of a plan, ms from now."""
+        now, plan_id = time.monotonic(), f"bench-{number}"
+        with self._change:
+            heapq.heappush(self._due, (now + governor_ms / 1000, "governor", plan_id))
+            heapq.heappush(self._due, (now + p33_ms / 1000, "p33", plan_id))
+            self._change.notify()
+
+    def stop(self) -> dict[str, float]:
+        """Stop, and tell for each plan when its later permit stood."""
+        with self._change:
+            self._stopping = True
+            self._change.notify()
+        self._thread.join()
+        return self._complete_ms
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                while not self._stopping and (not self._due or self._due[0][0] > time.monotonic()):
+                    self._change.wait(self._due[0][0] - time.monotonic() if self._due else None)
+                if self._stopping:
+                    return
+                _, name, plan_id = heapq.heappop(self._due)
+            pipeline = self._on.client.pipeline(transaction=True)
+            pipeline.set(self._on.keys.permit(name, plan_id), GOVERNOR if name == "governor" else P33, ex=60)
+            pipeline.time()
+            seconds, micros = pipeline.execute()[1]
+            self._complete_ms[plan_id] = seconds * 1000 + micros / 1000
