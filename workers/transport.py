@@ -44,6 +44,14 @@ def install() -> None:
 class Poller(stock.MultiChannelPoller):
     """kombu's poller, whose BRPOP is always on its way; ours asks when it is worth it, so it is offered every turn."""
 
+    _channels: "set[Channel]"
+
+    def on_poll_start(self) -> None:
+        """Extends upstream's: acknowledgements of this turn of the event loop go out before it waits."""
+        for channel in self._channels:
+            channel.flush_acknowledged()
+        super().on_poll_start()
+
     def _register_BRPOP(self, channel: Any) -> None:  # noqa: N802, ANN401 - kombu's own name
         super()._register_BRPOP(channel)  # type: ignore[misc]  # left out of the stubs
         channel._brpop_start()  # noqa: SLF001 - as upstream
@@ -74,6 +82,7 @@ class Channel(stock.Channel):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - whatever kombu passes
         self._taker = Taker()
         self._asked: tuple[str, ...] = ()
+        self._acknowledged: list[str] = []
         super().__init__(*args, **options)
 
     @contextmanager
@@ -126,6 +135,33 @@ class Channel(stock.Channel):
             self._take_in(self._asked[entry.queue % len(self._asked)], entry.raw, entry.tag)
         return True
 
+    def acknowledge(self, tag: str) -> None:
+        """Have the mark of a message removed with the others of this turn; at once where no turn follows."""
+        self._acknowledged.append(tag)
+        if self._closing:
+            self._acknowledge_now()
+
+    def flush_acknowledged(self) -> None:
+        """Send the acknowledgements of this turn, without waiting for replies where messages are taken here."""
+        self._acknowledged += self._taker.unconfirmed
+        self._taker.unconfirmed.clear()
+        if not self._acknowledged:
+            return
+        if not self._in_poll:
+            self._acknowledge_now()
+            return
+        tags, self._acknowledged = self._acknowledged, []
+        unacked, index = (self.global_keyprefix + key for key in (self.unacked_key, self.unacked_index_key))
+        self._taker.acknowledge(self.client.connection, unacked, index, tags)
+
+    def _acknowledge_now(self) -> None:
+        tags, self._acknowledged = self._acknowledged, []
+        with self.conn_or_acquire() as client:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.zrem(self.unacked_index_key, *tags)
+            pipeline.hdel(self.unacked_key, *tags)
+            pipeline.execute()
+
     def _poll_error(self, type: str, **options: Any) -> None:  # noqa: A002, ANN401 - kombu's own signature
         """Extends upstream's, which would read with redis-py what is ours to read."""
         if type == "BRPOP":
@@ -143,6 +179,11 @@ class Channel(stock.Channel):
                 taken = self._taker.last(connection)
                 cast("QoS", self.qos)._delivered.update((entry.tag, None) for entry in taken)  # noqa: SLF001 - as above
         self._taker.abandon()
+        self._acknowledged += self._taker.unconfirmed
+        # Unanswered, such a message comes again, and finds its plan ended.
+        with suppress(*self.connection_errors):
+            if self._acknowledged:
+                self._acknowledge_now()
         self._in_poll = None
         super().close()
 

@@ -32,7 +32,44 @@ def test_messages_are_taken_in_order_and_acknowledged(server: EmbeddedServer, cl
         assert sorted(sent) == sorted(marked(client))
         for got in consumer.messages:
             got.ack()
-        assert 0 == client.exists("execute", "unacked", "unacked_index")
+        consumer.turn_until(lambda: not client.exists("execute", "unacked", "unacked_index"), "nothing left")
+
+
+def test_acknowledgements_of_one_turn_go_together(server: EmbeddedServer, client: redis.Redis) -> None:
+    """One command each for index and marks, however many messages; nothing is waited for."""
+    with consuming(server) as consumer:
+        send(client, 20)
+        consumer.turn_until(lambda: len(consumer.messages) == 20, "all of them")
+        for got in consumer.messages:
+            got.ack()
+        consumer.turn_until(lambda: not marked(client), "nothing left")
+        stats: Any = client.info("commandstats")
+
+        assert (1, 1) == (stats["cmdstat_zrem"]["calls"], stats["cmdstat_hdel"]["calls"])
+
+
+def test_an_acknowledgement_whose_reply_is_lost_is_sent_again(server: EmbeddedServer, client: redis.Redis) -> None:
+    """The connection ends under it: on the next one the mark goes all the same."""
+    with consuming(server) as consumer:
+        send(client, 2)
+        consumer.turn_until(lambda: len(consumer.messages) == 2, "both messages")
+        client.client_pause(300, all=False)
+        for got in consumer.messages:
+            got.ack()
+        consumer.connection.transport.cycle.on_poll_start()
+        consumer.channel.client.connection.disconnect()
+        consumer.turn_until(lambda: not marked(client), "nothing left")
+
+
+def test_acknowledgements_are_not_left_behind_by_a_close(server: EmbeddedServer, client: redis.Redis) -> None:
+    """Acknowledged and closed in one turn, and acknowledged after the close: nothing is given back."""
+    with consuming(server) as consumer:
+        send(client, 2)
+        consumer.turn_until(lambda: len(consumer.messages) == 2, "both messages")
+        consumer.messages[0].ack()
+        consumer.channel._closing = True
+        consumer.messages[1].ack()
+    assert 0 == client.exists("execute", "unacked", "unacked_index")
 
 
 def test_no_more_are_taken_than_there_is_room_for(server: EmbeddedServer, client: redis.Redis) -> None:
