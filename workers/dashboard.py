@@ -117,7 +117,8 @@ def _outcome(result: dict[str, Any]) -> str:
     said = result.get("reason") or result.get("safe_qty")
     headline = f"{result['decision']}{dry} {said} after {result.get('wait_ms')} ms"
     # The list shows the beginning, on one line, the plan's own page all lines: padding keeps the rest off the list.
-    return "\n".join([headline.ljust(_CELL, "\u00a0"), "", *(f"{name}: {value}" for name, value in result.items())])
+    facts = [f"{name}: {value}" for name, value in result.items() if value not in ("", [])]
+    return "\n".join([headline.ljust(_CELL, "\u00a0"), "", *facts])
 
 
 def _literal(text: object) -> object:

@@ -26,8 +26,14 @@ def open_tasks(chrome: Chrome, stage: Stage, search: str = "") -> dict[str, list
     until(chrome, lambda page: page.find_elements(By.CSS_SELECTOR, "#tasks-table tbody tr[id]"))
     if search:
         chrome.find_element(By.CSS_SELECTOR, "#tasks-table_filter input").send_keys(search)
-        until(chrome, lambda page: "filtered from" in page.find_element(By.ID, "tasks-table_info").text)
+        until(chrome, lambda page: _answered(page) and rows(page))
     return rows(chrome)
+
+
+def _answered(chrome: Chrome) -> bool:
+    # Every letter typed is a search of its own, the first ones are refused as too short.
+    filtered = "filtered from" in chrome.find_element(By.ID, "tasks-table_info").text
+    return filtered and not chrome.find_element(By.ID, "task-search-error").is_displayed()
 
 
 def rows(chrome: Chrome) -> dict[str, list[str]]:

@@ -36,7 +36,8 @@ LOGIN_PASSWORD: Final = "login-" + secrets.token_hex(8)
 CARELESS: Final = "api-" + secrets.token_hex(8)
 
 _USER: Final = "desk"
-_SYMBOLS: Final = {"BTCUSDT": "0.062", "ETHUSDT": "-1.250", "SOLUSDT": "14.0"}
+#: What is held of each symbol, and its price.
+_SYMBOLS: Final = {"BTCUSDT": ("0.062", "64250.5"), "ETHUSDT": ("-1.250", "3105.2"), "SOLUSDT": ("14.0", "171.45")}
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,9 @@ def started_stage() -> Iterator[Stage]:
         )
         redis_url = server.url.replace("://", f"://{_USER}:{REDIS_PASSWORD}@")
         settings = {"APPLY_REDIS_URL": redis_url, "APPLY_ALLOWLIST": ",".join(_SYMBOLS)}
-        for symbol, amount in _SYMBOLS.items():
+        for symbol, (amount, price) in _SYMBOLS.items():
             site.client.hset(
-                site.keys.paper_position(symbol), mapping={"position_amt": amount, "mark_price": "100", "step": "0.001"}
+                site.keys.paper_position(symbol), mapping={"position_amt": amount, "mark_price": price, "step": "0.001"}
             )
         first = at_end.enter_context(start_worker(server, **settings))
         dashboard = at_end.enter_context(started_flower(folder, redis_url))
