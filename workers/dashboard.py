@@ -21,6 +21,9 @@ _LOGIN: Final = re.compile(rf"[^:\s]+:\S{{{PASSWORD_MIN},}}")
 #: Characters of a result that a row of the task list can show; it cuts the rest.
 _CELL: Final = 64
 
+#: What a plan without a result does in a state of ours.
+_WHY: Final = {"WAITING": "waits for its permits", "HELD": "another attempt has it, or it is asked again"}
+
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -107,8 +110,8 @@ def as_shown(task: Any) -> Any:  # noqa: ANN401 - Flower's, untyped
         task.result = _outcome(result)
     elif isinstance(result, str):
         task.result = result
-    elif task.state == "WAITING":
-        task.result = "waits for its permits"
+    elif task.result is None:
+        task.result = _WHY.get(task.state)
     return task
 
 

@@ -41,7 +41,11 @@ def end_of(result: object) -> tuple[str, dict[str, Any]]:
 
 
 class Told(StockRequest):
-    """A message as others are told of it. `task-waiting` is sent by the parking lot."""
+    """A message as others are told of it.
+
+    The parking lot sends `task-waiting` while permits are missing, `task-held` while there is another reason to wait:
+    another attempt has the plan, its order is looked up, or Redis did not answer.
+    """
 
     def __init__(self, message: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
         super().__init__(message, **options)

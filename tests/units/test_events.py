@@ -118,6 +118,7 @@ def test_what_cannot_be_read_is_shown_as_it_came() -> None:
     assert cut == row(result=cut).result or row(result=cut).result.startswith("BLOCKED missing_p33")
     assert "[1" == row(kwargs="[1").kwargs
     assert "waits for its permits" == row(state="WAITING").result
+    assert "another attempt has it, or it is asked again" == row(state="HELD").result
     assert None is row(state="STARTED").result
 
 
