@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.ready
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench lock tables clean
+.PHONY: help setup demo test test-all check format bench pictures lock tables clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: $(STAMP) ## every workload against a stock Celery task: table here, JSON 
 
 tables: $(STAMP) ## write the generated parts of the documents (JSON Schema, tables)
 	@$(BIN)/python -m ops.tables
+
+pictures: $(STAMP) ## take the pictures of the dashboard for docs/ (needs Debian's chromium and chromium-driver)
+	@$(BIN)/python -m tests.browser.pictures docs/pictures
 
 lock: $(STAMP) ## resolve the dependencies again into requirements/ (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -149,7 +149,7 @@ def _down(number: Decimal) -> int:
     return int(number.to_integral_value(rounding=ROUND_FLOOR))
 
 
-@shared_task(name="tasks.governor", max_retries=0, ignore_result=True)
+@shared_task(name="tasks.governor", max_retries=0, ignore_result=True, send_events=False)
 def governor(intent: dict[str, Any]) -> str:
     """Judge one plan; the verdict is in its permit. A task that fails leaves no permit, and the plan blocks.
 

@@ -29,6 +29,8 @@ FRACTIONS: Final = {
     "PARTIAL_50": Decimal("0.5"),
 }
 
+_WORD: Final = re.compile(PLAN_ID)
+
 #: Longest text accepted in an optional field; a label, not a document.
 _MAX_TEXT = 200
 
@@ -139,6 +141,17 @@ def named_plan(candidate: object) -> str | None:
     """The plan id that `candidate` names, or None where it names none in the allowed form."""
     plan_id = candidate.get("plan_id") if isinstance(candidate, dict) else None
     return plan_id if isinstance(plan_id, str) and re.fullmatch(PLAN_ID[1:-1], plan_id) else None
+
+
+def shown(intent: object) -> str:
+    """What dashboards and `celery inspect` may show of an intent: what names the plan, and nothing else that is in it.
+
+    The text of a dictionary, which Flower searches by its keys; a value that is no short word is `?`.
+    """
+    if not isinstance(intent, dict):
+        return "{}"
+    parts = ((name, intent.get(name)) for name in ("plan_id", "symbol", "action", "decision"))
+    return str({name: part if isinstance(part, str) and _WORD.fullmatch(part) else "?" for name, part in parts})
 
 
 def _said(problem: ErrorDetails) -> str:

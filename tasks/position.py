@@ -181,7 +181,7 @@ def _permit(intent: ExecuteIntent, verdict: Allow | Deny, snapshot: Snapshot | N
     return head + "".join(f',"{name}":{plain(amount)}' for name, amount in amounts.items())
 
 
-@shared_task(name="tasks.position", max_retries=0, ignore_result=True)
+@shared_task(name="tasks.position", max_retries=0, ignore_result=True, send_events=False)
 def position(intent: dict[str, Any]) -> str:
     """Judge one plan; the verdict is in its permit. A task that fails leaves no permit, and the plan blocks.
 
@@ -196,7 +196,7 @@ def position(intent: dict[str, Any]) -> str:
     return f"{word} {reason}".strip()
 
 
-@shared_task(name="tasks.refresh_snapshots", max_retries=0, ignore_result=True)
+@shared_task(name="tasks.refresh_snapshots", max_retries=0, ignore_result=True, send_events=False)
 def refresh_snapshots() -> None:
     """Ask the venue for every allowed symbol; for the beat schedule, so that judges rarely have to ask.
 

@@ -115,6 +115,10 @@ class Settings(BaseSettings):
         default=0, ge=0, le=16, description="Replica or AOF acknowledgements wanted before dispatch."
     )
 
+    flower_auth_file: str = Field(
+        default="", description="File with a line user:password for each person who may look at Flower."
+    )
+
     @field_validator("allowlist", "permits", "issuers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tasks.address import for_celery
 from tasks.errors import BadSettings, OutcomePending, PlanConflict, StoreUnavailable
-from tasks.intent import ExecuteIntent, parse_intent
+from tasks.intent import ExecuteIntent, parse_intent, shown
 from tasks.keys import Keys
 from tasks.outcome import Outcome, outcome_from_fields
 from tasks.settings import DUE_GRACE_MS, STREAM_MAXLEN, Settings, settings_of_process
@@ -97,8 +97,11 @@ def _take(plan: ExecuteIntent, settings: Settings, app: "Celery | None", entry: 
 def _send(plan: ExecuteIntent, app: "Celery") -> None:
     from kombu.exceptions import OperationalError  # noqa: PLC0415 - comes with the application
 
+    wire, plan_id = plan.wire(), plan.plan_id
     try:
-        app.send_task("tasks.execute", kwargs={"intent": plan.wire()}, task_id=plan.plan_id, queue="execute")
+        app.send_task(
+            "tasks.execute", kwargs={"intent": wire}, kwargsrepr=shown(wire), task_id=plan_id, queue="execute"
+        )
     except OperationalError as error:
         raise StoreUnavailable(f"the broker took no message: {error}; submit the same plan again") from error
 

@@ -11,7 +11,7 @@ from celery.concurrency import ALIASES  # type: ignore[attr-defined] # missing i
 from tasks import execute, log, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import checks, heartbeat, junk, sweep, transport, watch
+from workers import checks, dashboard, heartbeat, junk, panel, sweep, transport, watch
 
 
 @lru_cache(maxsize=1)
@@ -20,7 +20,8 @@ def _parts() -> parts.Parts:
 
 
 def install(app: Celery) -> None:
-    """Attach start-up and per-process set-up to the worker; does nothing in a producer or in Flower."""
+    """Attach start-up and per-process set-up to the worker and to Flower; does nothing in a producer."""
+    dashboard.install(app)
     # The setting and `--pool threads` both mean ours.
     ALIASES["threads"] = "workers.threads:TaskPool"
     signals.celeryd_init.connect(_prepare, weak=False)
@@ -34,8 +35,9 @@ def install(app: Celery) -> None:
 
 
 def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
-    """Before the broker is opened: our transport, then whatever forbids a start."""
+    """Before the broker is opened: our transport and commands, then whatever forbids a start."""
     transport.install()
+    panel.install()
     try:
         governor_settings()
         checks.check_settings(settings_of_process(), position_settings())

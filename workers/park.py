@@ -152,6 +152,7 @@ class Lot:
         if parked.entry is None:
             self._parked.setdefault(parked.intent.plan_id, []).append(parked)
             self._count += 1
+            request.send_event("task-waiting" if parked.deadline else "task-held")
             state.reserved_requests.discard(request)
             if self._count <= MOST_PARKED:
                 # A parked message must not count against the prefetch limit, or 32 of them would starve all others.

@@ -7,11 +7,11 @@ its result). Each override is guarded by a test that fails when upstream changes
 from typing import Any, ClassVar
 
 from celery.exceptions import Retry
-from celery.worker.request import Request as StockRequest
 from celery.worker.strategy import default as stock_strategy
 
 from tasks.execute import ASK_ISSUERS, SEEN, STORE_ERROR
 from tasks.parts import parts_of_process
+from workers.events import Told
 from workers.park import Lot
 
 
@@ -33,7 +33,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Any:  # noqa
     return stock_strategy(task, app, _Entrance(consumer, consumer.permit_lot), **options)
 
 
-class Request(StockRequest):
+class Request(Told):
     """A message of `tasks.execute`: a retry takes it back into the lot, unacknowledged."""
 
     #: The lot of the consumer that is connected now; set by `strategy`.

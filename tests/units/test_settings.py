@@ -7,7 +7,7 @@ import pytest
 from tasks.errors import BadSettings
 from tasks.settings import ALWAYS_REQUIRED, FUTURE_TOLERANCE_MS, Settings, masked, read_settings
 
-#: CONTRACT "Settings".
+#: CONTRACT "Settings", and where the dashboard's logins are.
 DEFAULTS = {
     "APPLY_REDIS_URL": "",
     "APPLY_BROKER_URL": "",
@@ -25,6 +25,7 @@ DEFAULTS = {
     "APPLY_RECORD_TTL_S": 86400,
     "APPLY_CLAIM_LEASE_MS": 10000,
     "APPLY_CONSUME_ACKS": 0,
+    "APPLY_FLOWER_AUTH_FILE": "",
 }
 
 
@@ -44,7 +45,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
 
 
 def test_defaults_are_the_contracts() -> None:
-    """Without any environment every setting of the contract has its default, and there is no other setting."""
+    """Without any environment every setting has its default, and there is no other setting."""
     assert DEFAULTS == {f"APPLY_{name.upper()}": value for name, value in read_settings().model_dump().items()}
 
 
