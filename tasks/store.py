@@ -1,7 +1,7 @@
 """Redis, as the gate needs it: short timeouts, no hidden retries, scripts by name, one kind of error."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any, Protocol, cast
 
@@ -207,6 +207,11 @@ class Store:
         """
         with _errors(f"XADD {stream}"):
             self.client.xadd(stream, cast("Any", facts), maxlen=maxlen, approximate=True)
+
+    def count(self, key: str, field: str) -> None:
+        """Add one to a counter in a HASH. Never raises: a count that is lost changes nothing."""
+        with suppress(redis.RedisError):
+            self.client.hincrby(key, field)
 
     def note(self, key: str, hostname: str, life_s: int) -> None:
         """Write a HASH of host and epoch seconds (Redis clock) that lives `life_s`.
