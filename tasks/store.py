@@ -226,6 +226,14 @@ class Store:
             pipeline.expire(key, life_s)
             pipeline.execute()
 
+    def forget(self, key: str, index: str, member: str) -> None:
+        """Delete a key and its entry in a ZSET. Never raises: what is left expires by itself."""
+        with suppress(redis.RedisError):
+            pipeline = self.client.pipeline()
+            pipeline.delete(key)
+            pipeline.zrem(index, member)
+            pipeline.execute()
+
     def now_s(self) -> Decimal:
         """The server's clock, epoch seconds.
 
