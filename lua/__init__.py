@@ -7,6 +7,13 @@ from importlib.resources import files
 _INCLUDE = re.compile(r"^--@include ([\w/]+)$", re.MULTILINE)
 
 
+def names() -> tuple[str, ...]:
+    """Every script there is; what other scripts only include is none."""
+    return tuple(
+        sorted(file.name.removesuffix(".lua") for file in files(__name__).iterdir() if file.name.endswith(".lua"))
+    )
+
+
 @cache
 def source(name: str) -> str:
     """The text of `lua/<name>.lua`, with each line `--@include NAME` replaced by `lua/<NAME>.lua`."""

@@ -89,6 +89,10 @@ class Keys:
         """HASH: counters kept by the scripts with their decisions (`tasks/stats.py`)."""
         return f"{self.namespace}:apply:stats"
 
+    def stats_until(self, epoch_ms: int) -> str:
+        """HASH: the counters as they were until then, kept for a while after counting began anew."""
+        return f"{self.namespace}:apply:stats:{epoch_ms}"
+
     def worker(self, hostname: str) -> str:
         """HASH, short-lived: a worker is alive, and what it runs."""
         return f"{self.namespace}:apply:worker:{hostname}"

@@ -160,6 +160,18 @@ class Store:
             found = self.client.zrangebyscore(key, 0, now_ms, start=skip, num=most)
         return [member.decode(errors="replace") for member in cast("list[bytes]", found)]
 
+    def ask(self, *commands: tuple[object, ...]) -> list[Any]:
+        """Send plain reading commands in one round trip; one that Redis refuses has its error for an answer.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer.
+        """
+        with _errors(str(commands[0][0])):
+            pipeline = self.client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call] # untyped in redis-py
+            return pipeline.execute(raise_on_error=False)
+
     def _script(self, name: str) -> "_Script":
         run = self._scripts.get(name)
         if run is None:
