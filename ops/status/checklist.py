@@ -101,8 +101,8 @@ def _issuers(facts: Facts) -> Judged:
     if outside and not facts.stats.ok_waits.total:
         found = f"{', '.join(outside)} from outside: none consumed yet"
         return Mark.NOT_YET, found, "see that the services write permits, then " + _SUBMIT
-    alive = [f"{issuer} alive" for issuer in own] + [f"{permit} from outside, seen" for permit in outside]
-    return Mark.OK, ", ".join(alive)
+    told = [f"{', '.join(names)} {how}" for names, how in ((own, "alive"), (outside, "seen from outside")) if names]
+    return Mark.OK, "; ".join(told)
 
 
 def _first_execute(facts: Facts) -> Judged:

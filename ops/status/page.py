@@ -33,7 +33,8 @@ def _line(text: str = "", style: str = "") -> Text:
 
 
 def _head(facts: Facts, points: Checklist) -> Iterator[Text]:
-    place = f"namespace {facts.namespace}, mode {facts.setting('APPLY_MODE')}"
+    mode = f"mode {facts.setting('APPLY_MODE')}" if facts.workers else "no worker"
+    place = f"namespace {facts.namespace}, {mode}"
     yield _line(f"{clock(facts.now_ms)} UTC  {place}")
     failed = any(check.mark is Mark.FAILED for check in points.checks)
     style = "bold green" if points.validated else "bold red" if failed else "bold yellow"
