@@ -7,8 +7,19 @@ from importlib.resources import files
 _INCLUDE = re.compile(r"^--@include ([\w/]+)$", re.MULTILINE)
 
 
+def names() -> tuple[str, ...]:
+    """Every script there is; what other scripts only include is none."""
+    return tuple(
+        sorted(file.name.removesuffix(".lua") for file in files(__name__).iterdir() if file.name.endswith(".lua"))
+    )
+
+
 @cache
 def source(name: str) -> str:
     """The text of `lua/<name>.lua`, with each line `--@include NAME` replaced by `lua/<NAME>.lua`."""
+    return _whole(name)
+
+
+def _whole(name: str) -> str:
     text = files(__name__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    return _INCLUDE.sub(lambda match: source(match[1]), text)
+    return _INCLUDE.sub(lambda match: _whole(match[1]), text)

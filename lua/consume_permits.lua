@@ -13,7 +13,8 @@
 -- KEYS[4]  kill switch                 STRING; off = absent, "", 0, false, off, no
 -- KEYS[5]  governor block record       STRING, exists = denied
 -- KEYS[6]  the server that was met    HASH, see lua/meet_server.lua
--- KEYS[7…] one permit per required issuer, in configured order
+-- KEYS[7]  counters                    HASH, may be of another type: then nothing is counted
+-- KEYS[8…] one permit per required issuer, in configured order
 --
 -- ARGV[1]  token of this attempt; a call re-sent with the same token gets the same verdict
 -- ARGV[2]  plan id
@@ -30,7 +31,7 @@
 -- ARGV[13] client order id
 -- ARGV[14] "look" or "consume"
 -- ARGV[15] consume: quantity to order, exact decimal text
--- ARGV[16…] consume: the judged bytes of each permit, in the order of KEYS[7…]
+-- ARGV[16…] consume: the judged bytes of each permit, in the order of KEYS[8…]
 --
 -- Returns, first element of the list:
 --   "finished"  the plan has its outcome: the record follows as field, value, …
@@ -44,16 +45,20 @@
 --               none, else "!" and its bytes), when the plan became known, when the server changed (epoch ms, 0 =
 --               never), then per permit: type, time to live in ms, size, bytes, 1 if it is from before the change
 
+--@include include/count
 --@include include/kill_switch
 
-local record, open, timeline, switch, block, server = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local FIRST_PERMIT = 7
+local record, open, timeline, switch, block = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local server, stats = KEYS[6], KEYS[7]
+local FIRST_PERMIT = 8
 local token, plan_id, content, intent = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local wait_ms, lease_ms, grace_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local max_ttl_ms, max_bytes, timeline_ttl_s = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
 local created_ms, max_age_ms, order_id = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13]
 local mode, safe_qty = ARGV[14], ARGV[15]
 local FIRST_JUDGED = 16
+-- Longer than 64 bytes on purpose: it keeps Redis from storing the counters as a list that every count would walk.
+local ABOUT = 'Counters of the gate, kept by its scripts in the step that decides; docs/status.md says what each one counts.'
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -117,6 +122,7 @@ if not taken_up then
     'taken_up_ms', whole(taken_up), 'deadline_ms', whole(deadline))
   redis.call('ZADD', open, whole(deadline + grace_ms), plan_id)
   note('event', 'taken_up', 'wait_ms', wait_ms)
+  if count(stats, 'taken_up') == 1 then redis.call('HSET', stats, 'first_taken_up_ms', whole(now), 'about', ABOUT) end
 end
 if known[11] ~= token then
   attempts = redis.call('HINCRBY', record, 'attempts', 1)
@@ -168,4 +174,7 @@ redis.call('HSET', record, 'state', 'consumed', 'token', token, 'consumed_ms', w
 redis.call('ZADD', open, whole(lease_until + grace_ms), plan_id)
 for i = FIRST_PERMIT, #KEYS do redis.call('DEL', KEYS[i]) end
 note('event', 'consumed', 'attempt', attempts, 'safe_qty', safe_qty, 'wait_ms', now - taken_up)
+-- Only the first of its length can be the first of all.
+if count(stats, wait_field('wait_ok', now - taken_up)) == 1 then redis.call('HSETNX', stats, 'first_ok_ms', whole(now)) end
+if (tonumber(safe_qty) or 0) <= 0 then count(stats, 'qty_not_positive') end
 return { 'consumed', now, lease_until, safe_qty, attempts, now - taken_up }

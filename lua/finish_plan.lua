@@ -14,6 +14,7 @@
 -- KEYS[7] shadow ledger           HASH of the plan's symbol
 -- KEYS[8] snapshot                HASH of the plan's symbol
 -- KEYS[9] live position permit    STRING of the plan's symbol
+-- KEYS[10] counters               HASH, may be of another type: then nothing is counted
 -- The day's limits are a HASH whose name stands in the reservation.
 --
 -- ARGV[1] state to leave: "waiting" or "consumed"
@@ -30,22 +31,24 @@
 -- ARGV[11] side of the order, likewise
 -- ARGV[12] quantity of the order, likewise
 -- ARGV[13] life of the ledger, s
--- ARGV[14…] outcome as field, value, …; attempts, wait_ms and timestamp are added here, on the Redis clock
+-- ARGV[14] what is counted: symbol, how it ended, reason, joined by ":"
+-- ARGV[15…] outcome as field, value, …; attempts, wait_ms and timestamp are added here, on the Redis clock
 --
 -- Returns, first element of the list:
 --   "finished" the plan has its outcome, from this call: the record follows as field, value, …
 --   "repeat"   the plan had its outcome before: the record follows
 --   "moved"    the plan is not in the state to leave, or the claim is another's: the state found follows
 
+--@include include/count
 --@include include/decimal
 
 local record, open, timeline, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local reservation, granted, ledger, snapshot, live = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local reservation, granted, ledger, snapshot, live, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local from, to, token, plan_id = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local ttl_s, maxlen, detail = ARGV[5], ARGV[6], ARGV[7]
 local give_back, change, order_id, side, qty = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local ledger_ttl_s = ARGV[13]
-local FIRST_FACT = 14
+local ledger_ttl_s, counted = ARGV[13], ARGV[14]
+local FIRST_FACT = 15
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -70,11 +73,10 @@ if from == 'consumed' and known[2] ~= token then return { 'moved', state } end
 redis.call('ZCARD', open)
 redis.call('XLEN', timeline)
 redis.call('XLEN', results)
-redis.call('HLEN', reservation)
+local held = redis.call('HMGET', reservation, 'daily_key', 'notional_micro', 'qty_e8')
 redis.call('ZCARD', granted)
-redis.call('HLEN', ledger)
-redis.call('HLEN', snapshot)
-redis.call('STRLEN', live)
+if change ~= '' then redis.call('HLEN', ledger) end
+local live_plan = redis.call('GET', live)
 
 local facts = {}
 for i = FIRST_FACT, #ARGV do facts[#facts + 1] = ARGV[i] end
@@ -91,7 +93,6 @@ redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'ended', 'state',
 redis.call('EXPIRE', timeline, ttl_s)
 
 if give_back == 'give_back' then
-  local held = redis.call('HMGET', reservation, 'daily_key', 'notional_micro', 'qty_e8')
   if held[1] then
     redis.call('ZREM', granted, plan_id)
     -- A day whose figures have expired must not come back, negative and without a life.
@@ -104,7 +105,7 @@ if give_back == 'give_back' then
   end
 end
 -- An order that may exist keeps the symbol to itself until the mark expires.
-if to ~= 'unknown' and redis.call('GET', live) == plan_id then redis.call('DEL', live) end
+if to ~= 'unknown' and live_plan == plan_id then redis.call('DEL', live) end
 if order_id ~= '' or to == 'rejected' then
   -- What the venue said about the position before this order is history now, or was wrong.
   redis.call('DEL', snapshot)
@@ -119,4 +120,8 @@ if change ~= '' then
     string.format('%.3f', now / 1000))
   redis.call('EXPIRE', ledger, ledger_ttl_s)
 end
+
+count(stats, 'ended:' .. counted)
+if known[5] then count(stats, 'attempts', known[5]) end
+if from == 'waiting' then count(stats, wait_field('wait_blocked', waited)) end
 return whole_record('finished')

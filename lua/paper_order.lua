@@ -11,6 +11,7 @@
 -- KEYS[4] journal                   STREAM, append only
 -- KEYS[5] order by client order id  HASH, for lookup
 -- KEYS[6] order number              INTEGER
+-- KEYS[7] counters                  HASH, may be of another type: then nothing is counted
 --
 -- ARGV[1] token of the claim
 -- ARGV[2] plan id
@@ -26,10 +27,12 @@
 --   "kill_switch" the switch was set after the permits were consumed; nothing was ordered
 --   "claim_lost"  the claim is another's or over: nothing was ordered, and the caller must not conclude anything
 
+--@include include/count
 --@include include/decimal
 --@include include/kill_switch
 
 local record, switch, position, journal, order, counter = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local stats = KEYS[7]
 local token, plan_id, symbol, client_order_id, qty = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local journal_length, order_ttl_s = ARGV[6], ARGV[7]
 
@@ -61,7 +64,7 @@ local text = decimal_text(amount > 0 and amount - reduce or amount + reduce, pla
 
 -- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
 redis.call('XLEN', journal)
-redis.call('HLEN', order)
+local had = redis.call('HLEN', order)
 local order_id = 'paper-' .. redis.call('INCR', counter)
 local price = held[2] or ''
 redis.call('XADD', journal, 'MAXLEN', '~', journal_length, '*', 'client_order_id', client_order_id, 'plan_id', plan_id,
@@ -70,4 +73,6 @@ redis.call('HSET', position, 'position_amt', text)
 redis.call('HSET', order, 'order_id', order_id, 'plan_id', plan_id, 'symbol', symbol, 'side', side, 'qty', qty,
   'price', price)
 redis.call('EXPIRE', order, order_ttl_s)
+-- It must never happen, and is not prevented here: a doubled submission must show.
+if had > 0 then count(stats, 'orders_doubled') end
 return { 'accepted', order_id, side, qty, price }

@@ -8,6 +8,7 @@
 -- KEYS[3] messages set aside                                         STREAM, capped
 -- KEYS[4] results                                                    STREAM
 -- KEYS[5] marker: this task id has its result entry                  STRING
+-- KEYS[6] counters                     HASH, may be of another type: then nothing is counted
 --
 -- ARGV[1] task id
 -- ARGV[2] plan id the message names, "" = none
@@ -22,7 +23,9 @@
 -- Returns { "known" | "new" | "repeat", timestamp as text }: whether the plan was known, or else whether this
 -- call wrote the result entry.
 
-local record, timeline, rejected, results, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+--@include include/count
+
+local record, timeline, rejected, results, marker, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local task_id, plan_id, if_known, if_new = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local detail, excerpt, ttl_s, maxlen = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local FIRST_FACT = 9
@@ -37,10 +40,12 @@ redis.call('XADD', rejected, 'MAXLEN', '~', maxlen, '*', 'task_id', task_id, 'pl
 redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'set_aside', 'task_id', task_id, 'reason', reason,
   'detail', detail)
 redis.call('EXPIRE', timeline, ttl_s)
+count(stats, 'set_aside:' .. reason)
 if known then return { 'known', timestamp } end
 
 if not redis.call('SET', marker, timestamp, 'NX', 'EX', ttl_s) then return { 'repeat', redis.call('GET', marker) } end
 local facts = {}
 for i = FIRST_FACT, #ARGV do facts[#facts + 1] = ARGV[i] end
 redis.call('XADD', results, 'MAXLEN', '~', maxlen, '*', 'timestamp', timestamp, unpack(facts))
+count(stats, 'ended:other:blocked:' .. if_new)
 return { 'new', timestamp }

@@ -27,13 +27,15 @@ from ops.demo_report import Report, Row, ledgers_agree, show
 from ops.ledger import gather, set_ledger
 from ops.places import server_dir
 from ops.server import DataDirInUse, EmbeddedServer
+from ops.status.checklist import checklist
+from ops.status.facts import gather as gather_facts
 from tasks.address import RedisAddress
 from tasks.errors import OutcomePending
 from tasks.keys import Keys
 from tasks.outcome import Outcome
 from tasks.parts import make_parts
 from tasks.settings import GovernorSettings, PositionSettings, Settings
-from tasks.store import connect
+from tasks.store import Store, connect
 from tasks.submit import Handle, submit
 
 #: Until the worker reads its queue; a cold start on a slow machine takes several seconds.
@@ -64,7 +66,8 @@ def run(*, as_json: bool) -> int:
         screen.say("\nthe gate: permits from outside services, early, late, wrong and never")
         with _worker(server.url, settings, "", lines):
             rows += _play_gate(client, settings, keys, run_id)
-        report = Report.of(rows, lines, client, keys, settings, ledgers=ledgers)
+            points = checklist(gather_facts(Store(client), settings))
+        report = Report.of(rows, lines, client, keys, points, ledgers=ledgers)
         client.close()
     show(report, as_json=as_json, took_s=time.monotonic() - started)
     return 0 if report.holds else 1

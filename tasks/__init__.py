@@ -28,6 +28,6 @@
 
 Words used by the steps: `permit.py` and `strictjson.py` (what a permit must say), `reasons.py` (why not),
 `refuse.py` (messages that touch no plan), `parts.py` (what a process needs), `settings.py` and `address.py` (what
-can be configured), `keys.py` (every name in Redis), `store.py` (how Redis is called), `log.py` (the lines
-operators grep for), `errors.py`.
+can be configured), `keys.py` (every name in Redis), `stats.py` (what is counted), `life.py` (what a worker tells about
+itself), `store.py` (how Redis is called), `log.py` (the lines operators grep for), `errors.py`.
 """

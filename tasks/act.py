@@ -62,6 +62,7 @@ def _act(parts: Parts, intent: ExecuteIntent, store_error: str, seen: Seen | Non
     if isinstance(step, Blocked):
         return _block(parts, intent, token, step, store_error)
     if isinstance(step, Finished):
+        parts.gate.count_repeat()
         return step.outcome
     if isinstance(step, Busy):
         return Again(parts.wait.busy_pause_ms(step.lease_left_ms), store_error)

@@ -14,6 +14,7 @@ from tasks.keys import Keys, client_order_id
 from tasks.outcome import STATES, Ending, Outcome, outcome_from_fields, plain
 from tasks.reasons import Reason
 from tasks.settings import ACK_WAIT_MS, DUE_GRACE_MS, LEDGER_TTL_S, SERVER_TTL_S, STREAM_MAXLEN, Settings
+from tasks.stats import counted_as
 from tasks.store import Store
 from tasks.strictjson import MAX_BYTES
 
@@ -153,6 +154,7 @@ class Gate:
                 keys.ledger(symbol),
                 keys.snapshot(symbol),
                 keys.position_live(symbol),
+                keys.stats,
             ],
             [
                 leaving,
@@ -166,6 +168,7 @@ class Gate:
                 fill.change if fill and "p33" in self._settings.issuers else "",
                 *((fill.order_id, fill.side, fill.qty) if fill else ("", "", "")),
                 LEDGER_TTL_S,
+                counted_as(ending, self._settings.allowlist),
                 *ending.fields(),
             ],
         )
@@ -202,7 +205,14 @@ class Gate:
         facts = [*ending.fields(), "attempts", "0", "wait_ms", "0"]
         word, timestamp = self._store.run(
             "set_aside",
-            [keys.record(beside), keys.timeline(beside), keys.rejected, keys.results, keys.refusal(task_id)],
+            [
+                keys.record(beside),
+                keys.timeline(beside),
+                keys.rejected,
+                keys.results,
+                keys.refusal(task_id),
+                keys.stats,
+            ],
             [
                 task_id,
                 plan_id or "",
@@ -228,6 +238,11 @@ class Gate:
         """
         facts = {"task_id": "", "plan_id": "", "reason": "undecodable", "detail": why, "queue": queue}
         self._store.append(self.keys.rejected, facts | {"message": ascii(raw[:_EXCERPT])}, STREAM_MAXLEN)
+        self._store.count(self.keys.stats, "set_aside:undecodable")
+
+    def count_repeat(self) -> None:
+        """Count an attempt that was answered with a stored outcome."""
+        self._store.count(self.keys.stats, "repeats")
 
     def look_many(self, looks: Sequence[tuple[ExecuteIntent, str]]) -> list[Answer | StoreUnavailable]:
         """`look` at several plans (each with its token) in one round trip; never raises, each has its own answer."""
@@ -271,6 +286,7 @@ class Gate:
                 keys.kill_switch,
                 keys.governor_block(plan_id),
                 keys.server,
+                keys.stats,
                 *(keys.permit(name, plan_id) for name in settings.permits),
             ],
             [

@@ -85,6 +85,24 @@ class Keys:
         return f"{self.namespace}:permit:*"
 
     @property
+    def stats(self) -> str:
+        """HASH: counters kept by the scripts with their decisions (`tasks/stats.py`)."""
+        return f"{self.namespace}:apply:stats"
+
+    def stats_until(self, epoch_ms: int) -> str:
+        """HASH: the counters as they were until then, kept for a while after counting began anew."""
+        return f"{self.namespace}:apply:stats:{epoch_ms}"
+
+    def worker(self, hostname: str) -> str:
+        """HASH, short-lived: a worker is alive, and what it runs."""
+        return f"{self.namespace}:apply:worker:{hostname}"
+
+    @property
+    def workers(self) -> str:
+        """ZSET, bounded: workers by the epoch ms of their last sign of life."""
+        return f"{self.namespace}:apply:workers"
+
+    @property
     def open(self) -> str:
         """ZSET: plans without a terminal outcome, scored by the epoch ms at which they fall due."""
         return f"{self.namespace}:apply:open"

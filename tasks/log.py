@@ -127,6 +127,11 @@ def log_silent(issuer: str, error: Exception) -> None:
     logger.warning("[ISSUER] %s left no sign of life: %s", issuer, ascii(str(error)))
 
 
+def log_no_sign(hostname: str, error: Exception) -> None:
+    """A worker could not leave its sign of life; said once until it can again."""
+    logger.warning("[WORKER] %s left no sign of life: %s", hostname, ascii(str(error)))
+
+
 def log_unavailable(plan_id: str, error: Exception, pause_ms: int) -> None:
     """Redis or the venue gave no answer; nothing was dispatched, and the plan is tried again."""
     logger.warning("[UNAVAILABLE] plan=%s again_in_ms=%d error=%s", plan_id, pause_ms, ascii(str(error)))

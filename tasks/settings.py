@@ -291,6 +291,16 @@ def settings_of_process() -> Settings:
     return read_settings()
 
 
+def in_force(*models: BaseSettings) -> dict[str, str]:
+    """Every setting of these models by its name, as text; secrets are masked."""
+    return {
+        name: masked(name, getattr(settings, field))
+        for settings in models
+        for field in type(settings).model_fields
+        for name in [f"{settings.model_config['env_prefix']}{field}".upper()]
+    }
+
+
 def masked(name: str, value: object) -> str:
     """`value` as text with any password in an address, even a mistyped one, replaced by stars."""
     text = ",".join(value) if isinstance(value, tuple) else str(value)

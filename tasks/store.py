@@ -1,7 +1,7 @@
 """Redis, as the gate needs it: short timeouts, no hidden retries, scripts by name, one kind of error."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any, Protocol, cast
 
@@ -160,6 +160,18 @@ class Store:
             found = self.client.zrangebyscore(key, 0, now_ms, start=skip, num=most)
         return [member.decode(errors="replace") for member in cast("list[bytes]", found)]
 
+    def ask(self, *commands: tuple[object, ...]) -> list[Any]:
+        """Send plain reading commands in one round trip; one that Redis refuses has its error for an answer.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer.
+        """
+        with _errors(str(commands[0][0])):
+            pipeline = self.client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call] # untyped in redis-py
+            return pipeline.execute(raise_on_error=False)
+
     def _script(self, name: str) -> "_Script":
         run = self._scripts.get(name)
         if run is None:
@@ -208,6 +220,11 @@ class Store:
         with _errors(f"XADD {stream}"):
             self.client.xadd(stream, cast("Any", facts), maxlen=maxlen, approximate=True)
 
+    def count(self, key: str, field: str) -> None:
+        """Add one to a counter in a HASH. Never raises: a count that is lost changes nothing."""
+        with suppress(redis.RedisError):
+            self.client.hincrby(key, field)
+
     def note(self, key: str, hostname: str, life_s: int) -> None:
         """Write a HASH of host and epoch seconds (Redis clock) that lives `life_s`.
 
@@ -219,6 +236,14 @@ class Store:
             pipeline = self.client.pipeline()
             pipeline.hset(key, mapping={"host": hostname, "at": f"{now_s:.3f}"})
             pipeline.expire(key, life_s)
+            pipeline.execute()
+
+    def forget(self, key: str, index: str, member: str) -> None:
+        """Delete a key and its entry in a ZSET. Never raises: what is left expires by itself."""
+        with suppress(redis.RedisError):
+            pipeline = self.client.pipeline()
+            pipeline.delete(key)
+            pipeline.zrem(index, member)
             pipeline.execute()
 
     def now_s(self) -> Decimal:

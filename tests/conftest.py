@@ -18,7 +18,7 @@ from tasks.store import Store, connect
 _numbers = count(1)
 
 #: Keys that live on without a time to live or a length, by promise (CONTRACT "Keys").
-_LASTING = (":apply:open", ":global:kill_switch", ":paper:position:", ":paper:order_number", ":stream:")
+_LASTING = (":apply:open", ":apply:stats", ":global:kill_switch", ":paper:position:", ":paper:order_number", ":stream:")
 
 
 @pytest.fixture(autouse=True, scope="session")

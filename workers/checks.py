@@ -43,14 +43,19 @@ def check_settings(settings: Settings, position: PositionSettings) -> None:
         raise BadSettings(f"APPLY_MODE={settings.mode}: this version has no exchange adapter; use dry_run or paper")
 
 
+def pool_name(pool: type) -> str:
+    """What `--pool` calls this class."""
+    name = pool.__module__.rpartition(".")[2]
+    return {"thread": "threads"}.get(name, name)
+
+
 def check_pool(pool: type) -> None:
     """Refuse a pool without Celery's event loop, on which waiting plans depend.
 
     Raises:
         RefusedToStart: in one line.
     """
-    name = pool.__module__.rpartition(".")[2]
-    known = {"thread": "threads"}.get(name, name)
+    known = pool_name(pool)
     if known not in POOLS:
         raise RefusedToStart(f"pool {known} is not supported; use one of {', '.join(POOLS)} (--pool threads)")
 

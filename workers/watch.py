@@ -117,6 +117,7 @@ class Watch:
         self._link: Link | None = None
         self._asked_at: float | None = None  # of the question that has no answer yet
         self._blind = True
+        self._changed_at = monotonic()
         self._said_blind = False
         self._open_again_at = 0.0
         self._entry: Any = None
@@ -125,6 +126,11 @@ class Watch:
     def alive(self) -> bool:
         """Whether a sign of life came within the last step."""
         return not self._blind
+
+    @property
+    def for_s(self) -> float:
+        """For how many seconds it has been alive, or blind."""
+        return monotonic() - self._changed_at
 
     def start(self) -> None:
         """Open the link, and look after it once per step for ever."""
@@ -168,6 +174,8 @@ class Watch:
         self._drop()
         if not self._said_blind:
             logger.warning("[WATCH] blind: %s; plans are looked at every %d ms", error, self._settings.permit_step_ms)
+        if not self._blind:
+            self._changed_at = monotonic()
         self._blind = self._said_blind = True
         self._open_again_at = monotonic() + _OPEN_AGAIN_S
 
@@ -205,6 +213,7 @@ class Watch:
         self._asked_at = None
         was_blind, self._blind, self._said_blind = self._blind, False, False
         if was_blind:
+            self._changed_at = monotonic()
             logger.info("[WATCH] alive: a permit's arrival wakes its plan")
         return was_blind
 

@@ -72,6 +72,7 @@ class PaperVenue:
                 keys.paper_orders,
                 keys.paper_order(order.client_order_id),
                 keys.paper_counter,
+                keys.stats,
             ],
             [
                 claim.token,

@@ -13,6 +13,7 @@ NAMES = {
     "block record": (Keys().governor_block("plan-1"), "quantum:governor:block:plan-1"),
     "record": (Keys().record("plan-1"), "quantum:apply:execution:plan-1"),
     "timeline": (Keys().timeline("plan-1"), "quantum:apply:timeline:plan-1"),
+    "stats": (Keys().stats, "quantum:apply:stats"),
     "open": (Keys().open, "quantum:apply:open"),
     "kill switch": (Keys().kill_switch, "quantum:global:kill_switch"),
     "plans": (Keys().plans, "quantum:stream:apply.plan"),
