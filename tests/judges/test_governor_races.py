@@ -16,7 +16,6 @@ import redis
 from celery import Celery
 
 from ops.child import celery_command
-from ops.server import EmbeddedServer
 from tasks.act import execute_once
 from tasks.address import RedisAddress, for_celery
 from tasks.governor import evaluate
@@ -27,6 +26,7 @@ from tasks.settings import GovernorSettings, Settings
 from tasks.store import connect
 from tests.helpers import hold, intent_of, run_to_outcome, stream, wait_until
 from tests.judges.desk import NOTHING, figures_of, limits
+from tests.servers import RealServer
 
 ROOT = Path(__file__).parents[2]
 MANY = 200
@@ -145,14 +145,14 @@ def test_a_grant_that_races_the_plans_end_leaves_nothing_behind(
 
 
 @pytest.fixture
-def own_server() -> Iterator[EmbeddedServer]:
+def own_server() -> Iterator[RealServer]:
     """A server for this test alone: its queues are nobody else's."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
 @pytest.fixture
-def workers(own_server: EmbeddedServer) -> Iterator[list["subprocess.Popen[bytes]"]]:
+def workers(own_server: RealServer) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """Two real workers that only govern, three plans an hour, all else wide."""
     bounds = limits(max_exec_per_hour=3).model_dump()
     environment = {f"GOV_{name}".upper(): str(value) for name, value in bounds.items()}
@@ -177,7 +177,7 @@ def workers(own_server: EmbeddedServer) -> Iterator[list["subprocess.Popen[bytes
 
 
 def test_two_workers_share_one_hour(
-    own_server: EmbeddedServer,
+    own_server: RealServer,
     workers: list["subprocess.Popen[bytes]"],
     make_parts: Callable[..., Parts],
 ) -> None:

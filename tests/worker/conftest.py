@@ -13,7 +13,7 @@ from pytest_celery import (
     RedisTestBackend,
 )
 
-from ops.server import EmbeddedServer
+from tests.servers import RealServer
 from tests.worker.nodes import ServerProcess, Site, Worker, log_tail, start_workers
 
 #: Long enough that a busy machine never ends a plan of these tests: the bound itself is tested elsewhere.
@@ -22,10 +22,10 @@ WAIT_MS = "30000"
 
 @pytest.fixture(scope="session")
 def celery_broker_cluster() -> Iterator[CeleryBrokerCluster]:
-    """One embedded server, also the permits' Redis."""
-    server = EmbeddedServer()
+    """One server, also the permits' Redis, or the broker beside it."""
+    server = RealServer()
     server.start()
-    cluster = CeleryBrokerCluster(CeleryTestBroker(ServerProcess(server)))
+    cluster = CeleryBrokerCluster(CeleryTestBroker(ServerProcess(server, server.broker_url)))
     yield cluster
     for node in cluster:
         node.teardown()
@@ -34,7 +34,8 @@ def celery_broker_cluster() -> Iterator[CeleryBrokerCluster]:
 @pytest.fixture(scope="session")
 def celery_backend_cluster(celery_broker_cluster: CeleryBrokerCluster) -> Iterator[CeleryBackendCluster]:
     """The same server."""
-    cluster = CeleryBackendCluster(RedisTestBackend(celery_broker_cluster[0].container))
+    server = celery_broker_cluster[0].container.server
+    cluster = CeleryBackendCluster(RedisTestBackend(ServerProcess(server, server.url)))
     yield cluster
     for node in cluster:
         node.teardown()

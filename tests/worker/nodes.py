@@ -18,11 +18,11 @@ import redis
 from celery import Celery
 from celery.result import AsyncResult
 
-from ops.server import EmbeddedServer
 from tasks.address import RedisAddress
 from tasks.keys import Keys
 from tasks.store import connect
 from tests.helpers import GOVERNOR, P33
+from tests.servers import RealServer
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -50,10 +50,14 @@ def celery_command(*arguments: str) -> list[str]:
 
 
 class ServerProcess:
-    """An embedded server behind the part of a Docker container that pytest-celery's nodes use."""
+    """A server behind the part of a Docker container that pytest-celery's nodes use.
 
-    def __init__(self, server: EmbeddedServer) -> None:
+    `url` is the address it is used by: its own, or its broker's.
+    """
+
+    def __init__(self, server: RealServer, url: str) -> None:
         self.server = server
+        self._url = url
         self.name = self.id = server.socket_path.parent.name
 
     @property
@@ -64,7 +68,7 @@ class ServerProcess:
     @property
     def celeryconfig(self) -> dict[str, str]:
         """The address, as seen by workers and by tests."""
-        return {"url": self.server.url, "host_url": self.server.url}
+        return {"url": self._url, "host_url": self._url}
 
     def ready(self) -> bool:
         """A started server answers."""
@@ -83,9 +87,15 @@ class Worker:
     ours runs: the tests write the permits.
     """
 
-    def __init__(self, server: EmbeddedServer, *options: str, **env: str) -> None:
+    def __init__(self, server: RealServer, *options: str, **env: str) -> None:
         self._options = options
-        settings = {"REDIS_URL": server.url, "MODE": "paper", "ALLOWLIST": ",".join(SYMBOLS), "ISSUERS": ""}
+        settings = {
+            "REDIS_URL": server.url,
+            "BROKER_URL": server.broker_url,
+            "MODE": "paper",
+            "ALLOWLIST": ",".join(SYMBOLS),
+            "ISSUERS": "",
+        }
         self._env = {f"APPLY_{name}": value for name, value in settings.items()} | env
         self._folder = TemporaryDirectory(prefix="pw-worker-")
         self.log_path: Final = Path(self._folder.name) / "log"
@@ -216,7 +226,7 @@ def stop_all(workers: Iterable[Worker]) -> None:
 
 
 @contextmanager
-def start_workers(number: int, server: EmbeddedServer, *options: str, **env: str) -> Iterator[list[Worker]]:
+def start_workers(number: int, server: RealServer, *options: str, **env: str) -> Iterator[list[Worker]]:
     """So many workers on one server, ready; gone afterwards."""
     workers = [Worker(server, *options, **env) for _ in range(number)]
     with ExitStack() as at_end:
@@ -235,7 +245,7 @@ def start_workers(number: int, server: EmbeddedServer, *options: str, **env: str
 
 
 @contextmanager
-def start_worker(server: EmbeddedServer, *options: str, **env: str) -> Iterator[Worker]:
+def start_worker(server: RealServer, *options: str, **env: str) -> Iterator[Worker]:
     """One worker with these command line options and settings, ready; gone afterwards."""
     with start_workers(1, server, *options, **env) as workers:
         yield workers[0]
@@ -244,11 +254,13 @@ def start_worker(server: EmbeddedServer, *options: str, **env: str) -> Iterator[
 class Site:
     """One server as tests see it: a client, the key names, and a producer that knows Celery but none of our code."""
 
-    def __init__(self, server: EmbeddedServer, producer: Celery | None = None, namespace: str = "quantum") -> None:
+    def __init__(self, server: RealServer, producer: Celery | None = None, namespace: str = "quantum") -> None:
         self.server = server
         self.keys = Keys(namespace)
         self.client: redis.Redis = connect(RedisAddress.parse(server.url), timeout_ms=30_000)
-        self.producer = producer or Celery("any-producer", broker=server.url, backend=server.url, set_as_current=False)
+        self.producer = producer or Celery(
+            "any-producer", broker=server.broker_url, backend=server.url, set_as_current=False
+        )
 
     def send(self, intent: Any, task_id: str) -> "AsyncResult[Any]":
         """Send one intent as any Celery client does."""
@@ -267,7 +279,7 @@ class Site:
 
 
 @contextmanager
-def site_on(server: EmbeddedServer, namespace: str = "quantum") -> Iterator[Site]:
+def site_on(server: RealServer, namespace: str = "quantum") -> Iterator[Site]:
     """A site with a producer of its own; their connections are closed before the server ends."""
     site = Site(server, namespace=namespace)
     try:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.helpers import grant, hold, orders_of, record_of, results_of, stream, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import (
     SYMBOLS,
     Site,
@@ -34,7 +34,7 @@ _numbers = count(1)
 @pytest.fixture(scope="module")
 def live() -> Iterator[tuple[Site, Worker]]:
     """One worker for every bad message of this file, and a position that only good plans may touch."""
-    with EmbeddedServer() as server, start_worker(server) as worker, site_on(server) as site:
+    with RealServer() as server, start_worker(server) as worker, site_on(server) as site:
         hold(site.client, site.keys, "1000", SYMBOL)
         yield site, worker
 
@@ -200,6 +200,7 @@ class Bomb:
         return Path.touch, (self._path,)
 
 
+@pytest.mark.broker("redis")
 def test_only_json_is_read(live: tuple[Site, Worker], tmp_path: Path) -> None:
     """A body in another format is refused unread: reading pickle would run code."""
     site, worker = live
@@ -283,6 +284,7 @@ UNREADABLE: dict[str, dict[str, Any] | bytes] = {
 }
 
 
+@pytest.mark.broker("redis")
 @pytest.mark.parametrize("entry", UNREADABLE.values(), ids=UNREADABLE.keys())
 def test_an_unreadable_entry_is_refused(live: tuple[Site, Worker], entry: dict[str, Any] | bytes) -> None:
     """An entry that is no task message leaves the queue, is not kept for ever, and stops nothing."""
@@ -296,6 +298,7 @@ def test_an_unreadable_entry_is_refused(live: tuple[Site, Worker], entry: dict[s
     assert 0 == site.client.exists(site.keys.record("good-1"))
 
 
+@pytest.mark.broker("redis")
 def test_nesting_is_answered_or_refused(site: Site) -> None:
     """Nesting near the limits of parsers and stacks gets an answer or a refusal, never silence in between."""
     for depth in (90, 300, 600, 900, 990, 5_000):
@@ -306,6 +309,7 @@ def test_nesting_is_answered_or_refused(site: Site) -> None:
     wait_until(lambda: 0 == site.client.llen("execute") and 0 == site.client.hlen("unacked"), "all are gone")
 
 
+@pytest.mark.broker("redis")
 @pytest.mark.parametrize(
     ("headers", "embed"),
     [

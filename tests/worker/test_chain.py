@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.helpers import hold, orders_of, record_of, results_of, texts, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, permit_texts, plan, site_on, start_worker, start_workers, wait_for_ends
 
 SYMBOL, OTHER = SYMBOLS[0], SYMBOLS[1]
@@ -24,7 +24,7 @@ CHAIN = {
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A server of this test's own, with a long and a short position."""
-    with EmbeddedServer() as server, site_on(server) as site:
+    with RealServer() as server, site_on(server) as site:
         hold(site.client, site.keys, "0.062", SYMBOL)
         hold(site.client, site.keys, "-1.000", OTHER)
         yield site

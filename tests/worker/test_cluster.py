@@ -15,11 +15,11 @@ import pytest
 from celery.result import AsyncResult
 from pytest_celery import CeleryTestSetup
 
-from ops.server import EmbeddedServer
 from tasks.errors import PlanConflict
 from tasks.settings import Settings
 from tasks.submit import submit
 from tests.helpers import grant, hold, orders_of, record_of, results_of, stream, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import (
     ROOT,
     SYMBOLS,
@@ -123,7 +123,7 @@ def test_other_pools_keep_the_promise(pool: str, concurrency: int, number: int, 
     plan_ids = [f"pool-{place}" for place in range(plans)]
     options = ("--pool", pool, "--concurrency", str(concurrency))
     with (
-        EmbeddedServer() as server,
+        RealServer() as server,
         start_workers(number, server, *options, APPLY_PERMIT_WAIT_MS="30000") as workers,
         site_on(server) as site,
     ):
@@ -136,7 +136,7 @@ def test_other_pools_keep_the_promise(pool: str, concurrency: int, number: int, 
 @pytest.fixture
 def settings(site: Site) -> Settings:
     """What a producer of the cluster is configured with."""
-    return Settings(redis_url=site.server.url, _env_file=None)
+    return Settings(redis_url=site.server.url, broker_url=site.server.broker_url, _env_file=None)
 
 
 def test_submit_returns_a_handle_that_reads_the_outcome(
@@ -199,14 +199,16 @@ print(json.dumps(submit(json.loads(sys.argv[1])).result(timeout=30).as_result())
 
 
 def test_a_producer_process_needs_only_its_environment(site: Site, workers: list[Worker]) -> None:
-    """A program with nothing but APPLY_REDIS_URL submits a plan and reads its outcome."""
+    """A program with nothing but the addresses, one where they are the same, submits a plan and reads its outcome."""
+    apart = site.server.broker_url != site.server.url
+    addresses = {"APPLY_REDIS_URL": site.server.url} | ({"APPLY_BROKER_URL": site.server.broker_url} if apart else {})
     hold(site.client, site.keys, "1", SYMBOLS[5])
     grant(site.client, site.keys, "from-a-process", *permit_texts(SYMBOLS[5]))
 
     done = subprocess.run(
         [sys.executable, "-c", PRODUCER, json.dumps(plan("from-a-process", SYMBOLS[5]))],
         cwd=ROOT / "tests",
-        env=clean_environment(APPLY_REDIS_URL=site.server.url),
+        env=clean_environment(**addresses),
         capture_output=True,
         text=True,
         timeout=60,

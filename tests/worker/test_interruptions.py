@@ -9,8 +9,8 @@ from threading import Thread
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.helpers import grant, hold, orders_of, record_of, results_of, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import (
     SYMBOLS,
     Site,
@@ -37,9 +37,9 @@ LOSSES = {"APPLY_PERMIT_WAIT_MS": "5000", "APPLY_CLAIM_LEASE_MS": "1000"}
 
 
 @pytest.fixture
-def server() -> Iterator[EmbeddedServer]:
+def server() -> Iterator[RealServer]:
     """A server that a test may freeze."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
@@ -86,7 +86,7 @@ def check_all_blocked_without_permits_used(site: Site) -> None:
     assert 2 * len(PLANS) == permits_left(site)
 
 
-def test_a_redis_that_freezes_over_the_deadline_dispatches_nothing(server: EmbeddedServer) -> None:
+def test_a_redis_that_freezes_over_the_deadline_dispatches_nothing(server: RealServer) -> None:
     """Redis stands still from mid-wait until after the deadline: permits that came meanwhile are not used."""
     with start_worker(server) as worker, site_on(server) as site:
         send_all(site)
@@ -101,7 +101,7 @@ def test_a_redis_that_freezes_over_the_deadline_dispatches_nothing(server: Embed
 def test_a_redis_that_dies_in_mid_wait_dispatches_nothing(tmp_path: Path) -> None:
     """Redis is killed in mid-wait and comes back after the deadline, its data kept: every plan ends blocked."""
     with (
-        EmbeddedServer(tmp_path / "data", appendfsync="always") as server,
+        RealServer(tmp_path / "data", appendfsync="always") as server,
         start_worker(server) as worker,
         site_on(server) as site,
     ):
@@ -143,7 +143,7 @@ def check_nothing_half_done(site: Site, ends: dict[str, dict[str, str]]) -> None
     assert 2 * len(never_consumed) == permits_left(site)
 
 
-def test_a_killed_worker_leaves_every_plan_one_end(server: EmbeddedServer) -> None:
+def test_a_killed_worker_leaves_every_plan_one_end(server: RealServer) -> None:
     """A worker is killed while plans wait and execute: each of them comes to one end, by whichever way."""
     with start_workers(2, server, **LOSSES) as (victim, survivor), site_on(server) as site:
         lose_in_mid_execution(site, victim, SIGKILL)
@@ -152,21 +152,21 @@ def test_a_killed_worker_leaves_every_plan_one_end(server: EmbeddedServer) -> No
         assert "running" == survivor.status
 
 
-def test_a_frozen_worker_wakes_up_to_nothing(server: EmbeddedServer) -> None:
+def test_a_frozen_worker_wakes_up_to_nothing(server: RealServer) -> None:
     """A worker is frozen while plans execute; when it wakes up after their end, it orders nothing more."""
     with start_workers(2, server, **LOSSES) as (victim, survivor), site_on(server) as site:
         lose_in_mid_execution(site, victim, SIGSTOP)
         ends = check_every_plan_ended_once(site)
         victim.kill(SIGCONT)
         wait_until(lambda: 2 == len(site.producer.control.ping(timeout=2) or ()), "both workers answer again")
-        wait_until(lambda: 0 == site.client.llen("execute") and 0 == site.client.hlen("unacked"), "every message done")
+        wait_until(lambda: 0 == server.queue.ready() == server.queue.unacknowledged(), "every message done")
 
         assert ends == check_every_plan_ended_once(site)
         check_nothing_half_done(site, ends)
         assert ("running", "running") == (victim.status, survivor.status)
 
 
-def test_a_stopped_worker_hands_its_plans_over(server: EmbeddedServer) -> None:
+def test_a_stopped_worker_hands_its_plans_over(server: RealServer) -> None:
     """A worker is stopped in good order while plans wait: the other one takes them over within their wait."""
     with start_workers(2, server, APPLY_PERMIT_WAIT_MS="20000") as (leaving, staying), site_on(server) as site:
         send_all(site)

@@ -11,8 +11,8 @@ from celery.worker.request import Request
 from celery.worker.strategy import default
 from kombu.asynchronous.hub import Hub
 
-from ops.server import EmbeddedServer
 from tests.helpers import grant, hold, orders_of, record_of, results_of, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, permit_texts, plan, site_on, start_worker, wait_for_ends
 
 SYMBOL = SYMBOLS[0]
@@ -23,7 +23,7 @@ LONG = {"APPLY_PERMIT_WAIT_MS": "60000"}
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A server of this test's own, with a position to close."""
-    with EmbeddedServer() as server, site_on(server) as site:
+    with RealServer() as server, site_on(server) as site:
         hold(site.client, site.keys, "100", SYMBOL)
         yield site
 
@@ -59,12 +59,11 @@ def test_a_waiting_plan_stays_unacknowledged_and_is_woken_by_its_permits(site: S
         park(site, "p1")
         inspect_worker = site.producer.control.inspect(timeout=1)
         worker_says = wait_until(inspect_worker.scheduled, "the worker's answer to inspect scheduled")
-        held = site.client.hlen("unacked")
-        queued = site.client.llen("execute")
+        held, queued = site.server.queue.unacknowledged(), site.server.queue.ready()
         permit(site, "p1")
         wait_for_ends(site, ["p1"])
 
-        wait_until(lambda: site.client.hlen("unacked") == 0, "the message acknowledged")
+        wait_until(lambda: site.server.queue.unacknowledged() == 0, "the message acknowledged")
 
         assert ["p1"] == [entry["request"]["id"] for entries in worker_says.values() for entry in entries]
         assert (1, 0) == (held, queued)
@@ -129,12 +128,13 @@ def test_a_stopping_worker_hands_its_parked_plans_back(site: Site) -> None:
         deadlines = [record_of(site.client, site.keys, name)["deadline_ms"] for name in names]
         first.kill(SIGTERM)
         first.wait()
-        given_back = site.client.llen("execute"), site.client.hlen("unacked")
+        wait_until(lambda: site.server.queue.unacknowledged() == 0, "no message held")
+        given_back = site.server.queue.ready()
     with start_worker(site.server, **LONG):
         permit(site, *names)
         wait_for_ends(site, names)
 
-        assert (10, 0) == given_back
+        assert 10 == given_back
         assert dict.fromkeys(names, "EXECUTE") == ends(site)
         assert deadlines == [record_of(site.client, site.keys, name)["deadline_ms"] for name in names]
 

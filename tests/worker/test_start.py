@@ -8,8 +8,8 @@ from signal import SIGKILL
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.helpers import grant, hold, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import (
     ROOT,
     SYMBOLS,
@@ -64,9 +64,9 @@ def check_refused(done: "subprocess.CompletedProcess[str]", *said: str) -> None:
 
 
 @pytest.fixture
-def own_server() -> Iterator[EmbeddedServer]:
+def own_server() -> Iterator[RealServer]:
     """A server that a test may bend."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
@@ -123,11 +123,11 @@ def test_without_a_redis_only_the_worker_refuses(tmp_path: Path) -> None:
 )
 def test_an_unsafe_server_is_one_line(tmp_path: Path, option: str, value: str, said: tuple[str, ...]) -> None:
     """A Redis that may forget a record, or spread a plan's keys, is refused with the remedy."""
-    with EmbeddedServer(config={option: value}) as server:
+    with RealServer(config={option: value}) as server:
         check_refused(run(tmp_path, "worker", APPLY_REDIS_URL=server.url), *said)
 
 
-def test_a_replica_is_one_line(tmp_path: Path, own_server: EmbeddedServer) -> None:
+def test_a_replica_is_one_line(tmp_path: Path, own_server: RealServer) -> None:
     """A read-only replica is refused."""
     with site_on(own_server) as site:
         site.client.replicaof("127.0.0.1", "1")
@@ -135,7 +135,7 @@ def test_a_replica_is_one_line(tmp_path: Path, own_server: EmbeddedServer) -> No
         check_refused(run(tmp_path, "worker", APPLY_REDIS_URL=own_server.url), "replica", "master")
 
 
-def test_a_refused_login_is_one_line(tmp_path: Path, own_server: EmbeddedServer) -> None:
+def test_a_refused_login_is_one_line(tmp_path: Path, own_server: RealServer) -> None:
     """A Redis that wants a password which is not there is refused at once."""
     with site_on(own_server) as site:
         site.client.config_set("requirepass", "other")
@@ -143,7 +143,7 @@ def test_a_refused_login_is_one_line(tmp_path: Path, own_server: EmbeddedServer)
         check_refused(run(tmp_path, "worker", APPLY_REDIS_URL=own_server.url), "refused the login")
 
 
-def test_a_pool_without_an_event_loop_is_one_line(tmp_path: Path, own_server: EmbeddedServer) -> None:
+def test_a_pool_without_an_event_loop_is_one_line(tmp_path: Path, own_server: RealServer) -> None:
     """A pool on which waiting plans could not rely is refused with those that work."""
     (tmp_path / "fibers.py").write_text(
         "from celery.concurrency.solo import TaskPool as Solo\nclass TaskPool(Solo): pass\n"
@@ -163,7 +163,7 @@ def test_a_pool_without_an_event_loop_is_one_line(tmp_path: Path, own_server: Em
 
 
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
-def test_green_threads_never_run(tmp_path: Path, own_server: EmbeddedServer, pool: str) -> None:
+def test_green_threads_never_run(tmp_path: Path, own_server: RealServer, pool: str) -> None:
     """Where these packages are absent Celery itself ends first; its last line names what is missing."""
     done = run(tmp_path, "worker", "--pool", pool, APPLY_REDIS_URL=own_server.url)
 
@@ -171,7 +171,7 @@ def test_green_threads_never_run(tmp_path: Path, own_server: EmbeddedServer, poo
     assert f"No module named '{pool}'" in done.stderr.splitlines()[-1]
 
 
-def test_decisions_are_shown_at_the_default_level(own_server: EmbeddedServer) -> None:
+def test_decisions_are_shown_at_the_default_level(own_server: RealServer) -> None:
     """A worker started without a log level shows OK and BLOCK lines: operators count one against the other."""
     worker = Worker(own_server, "--loglevel", "WARNING")
     worker.start()

@@ -24,10 +24,12 @@ from kombu import transport as kombu_transports
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
-from ops.server import EmbeddedServer
 from tests.helpers import wait_until
+from tests.servers import RealServer
 from tests.worker.entries import BROADCASTS, JUNK, REFUSED, RUNS, TASK, message, older, raw
 from workers import junk, transport
+
+pytestmark = pytest.mark.broker("redis")
 
 ROOT = Path(__file__).parents[2]
 Aside = list[tuple[str, bytes]]
@@ -81,7 +83,7 @@ class _Site:
 
 
 @contextmanager
-def running(server: EmbeddedServer, folder: Path, *, ours: bool) -> Iterator[_Site]:
+def running(server: RealServer, folder: Path, *, ours: bool) -> Iterator[_Site]:
     """A real worker with threads, in a session of its own; killed at the end."""
     constants = f"SOCKET, OURS = {str(server.socket_path)!r}, {ours}\n"
     (folder / "throwaway.py").write_text(constants + APP, encoding="utf-8")
@@ -121,7 +123,7 @@ def running(server: EmbeddedServer, folder: Path, *, ours: bool) -> Iterator[_Si
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Site]:
     """One worker for all entries: if any ends it, every test behind that one fails too."""
-    with EmbeddedServer() as server, running(server, tmp_path_factory.mktemp("ours"), ours=True) as site:
+    with RealServer() as server, running(server, tmp_path_factory.mktemp("ours"), ours=True) as site:
         yield site
 
 
@@ -180,7 +182,7 @@ def test_control_commands_are_answered(site: _Site) -> None:
 
 def test_stock_kombu_still_dies(tmp_path: Path) -> None:
     """The control: a stock worker ends of one undecodable entry. Fails when upstream survives it: then drop ours."""
-    with EmbeddedServer() as server, running(server, tmp_path, ours=False) as site:
+    with RealServer() as server, running(server, tmp_path, ours=False) as site:
         site.push_and_wait(b"garbage")
 
         assert site.process.wait(20) != 0
@@ -208,7 +210,7 @@ def aside(monkeypatch: pytest.MonkeyPatch) -> Aside:
 @pytest.fixture
 def channel(_installed: None) -> Iterator[Any]:
     """A channel of ours on a server without a worker."""
-    with EmbeddedServer() as server, kombu.Connection(server.url) as connection:
+    with RealServer() as server, kombu.Connection(server.url) as connection:
         yield connection.default_channel
 
 
