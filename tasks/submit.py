@@ -100,7 +100,12 @@ def _send(plan: ExecuteIntent, app: "Celery") -> None:
     wire, plan_id = plan.wire(), plan.plan_id
     try:
         app.send_task(
-            "tasks.execute", kwargs={"intent": wire}, kwargsrepr=shown(wire), task_id=plan_id, queue="execute"
+            "tasks.execute",
+            kwargs={"intent": wire},
+            kwargsrepr=shown(wire),
+            task_id=plan_id,
+            queue="execute",
+            confirm_timeout=_PRODUCER_TIMEOUT_MS / 1000,
         )
     except OperationalError as error:
         raise StoreUnavailable(f"the broker took no message: {error}; submit the same plan again") from error
@@ -154,5 +159,6 @@ def _app(broker_url: str) -> "Celery":
 
     url, options = for_celery(broker_url)
     app = Celery("permitwait-producer", broker=url, set_as_current=False)
-    app.conf.broker_transport_options = options
+    # An AMQP broker says what it has taken only where it is asked to; without, whatever fits the socket counts as sent.
+    app.conf.broker_transport_options = options | ({"confirm_publish": True} if url.startswith("amqp") else {})
     return app

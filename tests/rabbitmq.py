@@ -40,9 +40,13 @@ _numbers = count(1)
 
 
 class RabbitNode:
-    """One node on 127.0.0.1. `kill` and `start` are a crash and a restart: the address and all files stay."""
+    """One node on 127.0.0.1. `kill` and `start` are a crash and a restart: the address and all files stay.
 
-    def __init__(self) -> None:
+    `config` are more lines of its configuration, `erl_args` more arguments of its virtual machine.
+    """
+
+    def __init__(self, config: str = "", erl_args: str = "") -> None:
+        self._config, self._erl_args = config, erl_args
         self._programs = need("epmd"), need("rabbitmq-server")
         self._folder = TemporaryDirectory(prefix="pw-rabbit-")
         self._amqp, self._http, self._dist, self._epmd = _free_ports(4)
@@ -51,6 +55,13 @@ class RabbitNode:
     def url(self, vhost: str) -> str:
         """Address of a virtual host, as Celery wants it."""
         return f"amqp://guest:guest@127.0.0.1:{self._amqp}/{vhost}"
+
+    @property
+    def pid(self) -> int:
+        """Of the guard, whose children all processes of the node are."""
+        assert self._guard is not None
+
+        return self._guard.pid
 
     def start(self) -> None:
         """Start the node and return when it answers; does nothing where it runs."""
@@ -152,6 +163,7 @@ class RabbitNode:
             "disk_free_limit.absolute = 10MB\n"
             "log.file = false\n"
             "log.console = true\n"
+            f"{self._config}\n"
         )
 
     def _environment(self, folder: Path) -> dict[str, str]:
@@ -166,6 +178,7 @@ class RabbitNode:
             "RABBITMQ_NODENAME": f"{folder.name}@localhost",
             "RABBITMQ_NODE_PORT": str(self._amqp),
             "RABBITMQ_DIST_PORT": str(self._dist),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self._erl_args,
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }

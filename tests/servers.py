@@ -51,12 +51,15 @@ class Queue(Protocol):
 
 
 class RealServer(EmbeddedServer):
-    """A server of the kind this run is about; `queue` leads to the broker that goes with it."""
+    """A server of the kind this run is about; `queue` leads to the broker that goes with it.
 
-    def __init__(self, data_dir: Path | None = None, **options: Any) -> None:
+    That is the node all tests of this process share, or `rabbit`, one that a test may end.
+    """
+
+    def __init__(self, data_dir: Path | None = None, *, rabbit: RabbitNode | None = None, **options: Any) -> None:
         binary = Path(need("redis-server")) if _Run.server == "redis" else None
         super().__init__(data_dir, binary=binary, **options)
-        self._queue: Queue | None = None
+        self._queue: Queue | None = RabbitQueue(rabbit) if rabbit else None
 
     @property
     def queue(self) -> Queue:
@@ -110,6 +113,10 @@ class RabbitQueue:
     def unacknowledged(self) -> int:
         """See `Queue`."""
         return self.node.messages(self.vhost, _QUEUE)[1]
+
+    def cut(self) -> int:
+        """Close every connection from the broker's side; return how many there were."""
+        return self.node.cut(self.vhost)
 
     def close(self) -> None:
         """See `Queue`."""

@@ -11,7 +11,7 @@ from celery.concurrency import ALIASES  # type: ignore[attr-defined] # missing i
 from tasks import execute, log, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import checks, dashboard, heartbeat, junk, panel, sweep, transport, watch
+from workers import amqp, checks, dashboard, heartbeat, junk, panel, sweep, transport, watch
 
 
 @lru_cache(maxsize=1)
@@ -37,6 +37,7 @@ def install(app: Celery) -> None:
 def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     """Before the broker is opened: our transport and commands, then whatever forbids a start."""
     transport.install()
+    amqp.install()
     panel.install()
     try:
         governor_settings()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kombu.exceptions import OperationalError
+from kombu.transport import pyamqp
 from kombu.transport import redis as stock
 from redis.exceptions import DataError
 
@@ -24,6 +25,8 @@ _NOT_THE_ENTRY: Final = (
         for error in (*stock.Transport.connection_errors, *stock.Transport.channel_errors)
         if error not in {KeyError, DataError}
     ),
+    *pyamqp.Transport.connection_errors,
+    *pyamqp.Transport.channel_errors,
     OperationalError,
     RuntimeError,
     MemoryError,

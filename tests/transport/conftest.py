@@ -8,7 +8,7 @@ import redis
 from kombu import transport as kombu_transports
 from kombu.transport import redis as stock
 
-from ops.server import EmbeddedServer
+from tests.servers import RealServer
 from workers import take, transport
 
 
@@ -22,14 +22,14 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+def server(tmp_path: Path) -> Iterator[RealServer]:
     """A server of this test's own, which keeps what it acknowledged."""
-    with EmbeddedServer(tmp_path / "data", appendfsync="always") as running:
+    with RealServer(tmp_path / "data", appendfsync="always") as running:
         yield running
 
 
 @pytest.fixture
-def client(server: EmbeddedServer) -> Iterator[redis.Redis]:
+def client(server: RealServer) -> Iterator[redis.Redis]:
     """A plain client, which no test's channel uses."""
     with redis.Redis(unix_socket_path=str(server.socket_path)) as plain:
         yield plain

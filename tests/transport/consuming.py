@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 import kombu
 import redis
 
-from ops.server import EmbeddedServer
 from tests.helpers import wait_until
+from tests.servers import RealServer
 from tests.worker.entries import message, raw
 
 QUEUES: Final = ("execute", "governor", "position")
@@ -19,7 +19,7 @@ QUEUES: Final = ("execute", "governor", "position")
 class Consumer:
     """A channel of ours that consumes the three queues and keeps what it is given, unacknowledged."""
 
-    def __init__(self, server: EmbeddedServer, prefetch: int = 0) -> None:
+    def __init__(self, server: RealServer, prefetch: int = 0) -> None:
         # Its lock would be counted among the calls of the script.
         self.connection: Any = kombu.Connection(server.url, transport_options={"unacked_restore_throttle": 1_000_000})
         self.channel = cast("Any", self.connection.default_channel)
@@ -54,7 +54,7 @@ class Consumer:
 
 
 @contextmanager
-def consuming(server: EmbeddedServer, prefetch: int = 0) -> Iterator[Consumer]:
+def consuming(server: RealServer, prefetch: int = 0) -> Iterator[Consumer]:
     """A consumer, closed in good order afterwards."""
     consumer = Consumer(server, prefetch)
     try:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 import lua
-from ops.server import EmbeddedServer
+from tests.servers import RealServer
 from tests.transport.consuming import consuming
 from tests.worker.entries import JUNK, RUNS, message, raw
 from workers import junk
@@ -16,7 +16,7 @@ from workers import junk
 
 @pytest.mark.parametrize("entry", [*RUNS.values(), *JUNK.values()], ids=[*RUNS, *JUNK])
 def test_what_a_dead_worker_took_comes_back_or_is_set_aside(
-    server: EmbeddedServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any] | bytes
+    server: RealServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any] | bytes
 ) -> None:
     """A worker died between taking an entry and reading it: whatever it is, it is not dropped without a trace."""
     aside: list[bytes] = []
@@ -36,7 +36,7 @@ def test_what_a_dead_worker_took_comes_back_or_is_set_aside(
 
 @pytest.mark.parametrize("skew_s", [-3600.0, -30.0, 30.0, 3600.0])
 def test_a_skewed_clock_restores_nothing_early_or_late(
-    server: EmbeddedServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, skew_s: float
+    server: RealServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, skew_s: float
 ) -> None:
     """Whether a message is given back depends on Redis' clock alone."""
     now_s = time.time()
