@@ -6,6 +6,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 SECONDS ?= 60
+# What is tested on every kind of Redis, and with every broker.
+ANY_SERVER := tests/gate tests/judges tests/transport tests/worker
+ANY_BROKER := tests/worker
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all check format bench pictures lock tables clean
@@ -34,8 +37,12 @@ demo: $(STAMP) ## server, worker, permits and paper orders on this machine, then
 test: $(STAMP) ## the tests, with a real server and real worker processes
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
 
-test-all: $(STAMP) ## also the long suites, and those that need Debian packages
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+test-all: $(STAMP) ## also the long suites, and the gate and the workers on Redis 7 and with RabbitMQ
+	@failed=0; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" --server=redis $(ANY_SERVER) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" --broker=rabbitmq $(ANY_BROKER) || failed=1; \
+	exit $$failed
 
 check: $(STAMP) ## formatter, linter, type checker, generated documents
 	@$(BIN)/ruff format --check .

@@ -84,3 +84,8 @@ def record_of(client: redis.Redis, keys: Keys, plan_id: str) -> dict[str, str]:
 def texts(entry: dict[bytes, bytes]) -> dict[str, str]:
     """A Redis entry as text."""
     return {name.decode(): value.decode() for name, value in entry.items()}
+
+
+def tells_of_its_file(client: redis.Redis) -> bool:
+    """Whether the server can say that its append-only file holds a write: Valkey, and Redis from 7.2 on."""
+    return tuple(map(int, client.info("server")["redis_version"].split(".")[:2])) >= (7, 2)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import redis
 
-from ops.server import EmbeddedServer
 from tasks.act import Again, execute_once
 from tasks.keys import Keys
 from tasks.outcome import Outcome
 from tasks.parts import Parts
 from tasks.settings import Settings
 from tests.helpers import grant, hold, intent_of, orders_of, record_of, results_of, run_to_outcome, wait_until
+from tests.servers import RealServer
 
 Make = Callable[..., Parts]
 
@@ -27,28 +27,28 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def first(data: Path) -> Iterator[EmbeddedServer]:
+def first(data: Path) -> Iterator[RealServer]:
     """The server on which everything begins; it keeps what it acknowledged."""
-    with EmbeddedServer(data, appendfsync="always") as running:
+    with RealServer(data, appendfsync="always") as running:
         yield running
 
 
 @pytest.fixture
-def operator(first: EmbeddedServer) -> Iterator[redis.Redis]:
+def operator(first: RealServer) -> Iterator[redis.Redis]:
     """An operator's client on that server."""
     with redis.Redis(unix_socket_path=str(first.socket_path)) as plain:
         yield plain
 
 
 @pytest.fixture
-def executor(first: EmbeddedServer, settings: Settings, make_parts: Make) -> Parts:
+def executor(first: RealServer, settings: Settings, make_parts: Make) -> Parts:
     """An executor with all the time it needs, which has met that server."""
     parts = make_parts(settings.model_copy(update={"redis_url": first.url, "permit_wait_ms": 60_000}))
     parts.gate.meet_server()
     return parts
 
 
-def on(server: EmbeddedServer, parts: Parts, make_parts: Make) -> Parts:
+def on(server: RealServer, parts: Parts, make_parts: Make) -> Parts:
     """An executor with the same settings on another server."""
     return make_parts(parts.settings.model_copy(update={"redis_url": server.url}))
 
@@ -58,14 +58,14 @@ def ends(client: redis.Redis, keys: Keys) -> dict[str, str]:
     return {entry["plan_id"]: entry["reason"] or entry["decision"] for entry in results_of(client, keys)}
 
 
-def restart(first: EmbeddedServer) -> None:
+def restart(first: RealServer) -> None:
     """Kill it and start it on the same data."""
     first.kill()
     first.start()
 
 
 def test_a_waiting_plan_from_before_a_restart_is_refused(
-    first: EmbeddedServer, operator: redis.Redis, keys: Keys, executor: Parts
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
     """It may have been executed, and its execution forgotten: fresh permits do not help it."""
     hold(operator, keys)
@@ -84,7 +84,7 @@ def permits(keys: Keys, plan_id: str) -> list[str]:
 
 
 def test_a_registered_plan_from_before_a_restart_is_refused(
-    first: EmbeddedServer, operator: redis.Redis, keys: Keys, executor: Parts
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
     """Taken up afterwards, but known before."""
     hold(operator, keys)
@@ -98,7 +98,7 @@ def test_a_registered_plan_from_before_a_restart_is_refused(
 
 
 def test_an_intent_created_before_a_restart_is_refused(
-    first: EmbeddedServer, operator: redis.Redis, keys: Keys, executor: Parts
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
     """Where all that Redis knew of the plan may be forgotten, the intent's own time speaks."""
     hold(operator, keys)
@@ -114,7 +114,7 @@ def test_an_intent_created_before_a_restart_is_refused(
 
 
 def test_permits_from_before_a_restart_are_refused(
-    first: EmbeddedServer, operator: redis.Redis, keys: Keys, executor: Parts
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
     """For as long as the very bytes stand there; written again, they are new permits."""
     hold(operator, keys)
@@ -135,7 +135,7 @@ P33_AGAIN = '{"allow": true, "symbol": "BTCUSDT", "safe_close_qty": 0.008, "crea
 
 
 def test_business_goes_on_after_a_restart(
-    first: EmbeddedServer, operator: redis.Redis, keys: Keys, executor: Parts
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
     """A plan and permits from after the change need nothing else; without a sweep an attempt meets the server."""
     hold(operator, keys)
@@ -147,7 +147,7 @@ def test_business_goes_on_after_a_restart(
 
 
 def test_a_finished_plan_keeps_its_outcome_over_a_restart(
-    first: EmbeddedServer, operator: redis.Redis, keys: Keys, executor: Parts
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
     """The stored outcome comes first, also on a new server."""
     hold(operator, keys)
@@ -163,7 +163,7 @@ def test_a_finished_plan_keeps_its_outcome_over_a_restart(
 def test_a_consumption_that_an_old_copy_forgot_is_not_repeated(
     data: Path,
     tmp_path: Path,
-    first: EmbeddedServer,
+    first: RealServer,
     operator: redis.Redis,
     keys: Keys,
     executor: Parts,
@@ -181,7 +181,7 @@ def test_a_consumption_that_an_old_copy_forgot_is_not_repeated(
         assert run_to_outcome(executor, intent_of(plan_id)).executed
     first.kill()
 
-    with EmbeddedServer(old_copy) as second:
+    with RealServer(old_copy) as second:
         parts = on(second, executor, make_parts)
         with redis.Redis(unix_socket_path=str(second.socket_path)) as client:
             assert 4 == client.exists(*permits(keys, "taken-up"), *permits(keys, "not-taken-up"))
@@ -194,14 +194,14 @@ def test_a_consumption_that_an_old_copy_forgot_is_not_repeated(
 
 @pytest.mark.parametrize("behind", [True, False], ids=["the-replica-missed-it", "the-replica-has-it"])
 def test_a_promoted_replica_repeats_nothing(
-    first: EmbeddedServer, operator: redis.Redis, keys: Keys, executor: Parts, make_parts: Make, *, behind: bool
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts, make_parts: Make, *, behind: bool
 ) -> None:
     """F14: whether the replica saw the consumption or not, the plan is ordered at most once over both."""
     hold(operator, keys)
     operator.config_set("repl-diskless-sync-delay", 0)
     assert isinstance(execute_once(executor, intent_of()), Again)
     grant(operator, keys, "plan-1")
-    with EmbeddedServer() as second, redis.Redis(unix_socket_path=str(second.socket_path)) as client:
+    with RealServer() as second, redis.Redis(unix_socket_path=str(second.socket_path)) as client:
         replicate(first, operator, client)
         if behind:
             # Cut off: from here on it hears nothing of the first one.
@@ -224,7 +224,7 @@ def test_a_promoted_replica_repeats_nothing(
         assert run_to_outcome(parts, intent_of("fresh")).executed
 
 
-def replicate(first: EmbeddedServer, operator: redis.Redis, client: redis.Redis) -> None:
+def replicate(first: RealServer, operator: redis.Redis, client: redis.Redis) -> None:
     """Make the second server a replica, over TCP on a free port of the first, and wait until it is in step."""
     _ = first
     port = free_port(operator)
@@ -242,7 +242,7 @@ def free_port(operator: redis.Redis) -> int:
     return port
 
 
-def test_the_server_is_met_once(operator: redis.Redis, keys: Keys, executor: Parts, first: EmbeddedServer) -> None:
+def test_the_server_is_met_once(operator: redis.Redis, keys: Keys, executor: Parts, first: RealServer) -> None:
     """Meeting it again changes nothing; what is known has a bounded life, refreshed by whoever meets it."""
     before = operator.hgetall(keys.server)
     operator.expire(keys.server, 5)
@@ -263,7 +263,7 @@ def test_the_server_is_met_once(operator: redis.Redis, keys: Keys, executor: Par
 
 
 def test_a_meeting_that_fails_has_met_nobody(
-    operator: redis.Redis, keys: Keys, executor: Parts, first: EmbeddedServer
+    operator: redis.Redis, keys: Keys, executor: Parts, first: RealServer
 ) -> None:
     """Out of memory on the way: the next call meets the server as if for the first time, and nothing is consumed."""
     hold(operator, keys)

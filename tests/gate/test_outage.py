@@ -20,7 +20,7 @@ from tasks.parts import Parts
 from tasks.settings import CALL_TIMEOUT_MS, Settings
 from tasks.store import Store
 from tasks.venues.paper import PaperVenue
-from tests.helpers import grant, hold, intent_of, orders_of, record_of, results_of, run_to_outcome
+from tests.helpers import grant, hold, intent_of, orders_of, record_of, results_of, run_to_outcome, tells_of_its_file
 from tests.servers import RealServer
 
 Hook = Callable[[redis.Redis], object]
@@ -146,11 +146,6 @@ def position_of(client: redis.Redis, keys: Keys) -> str:
 def permits_left(client: redis.Redis, keys: Keys, plan_id: str = "plan-1") -> int:
     """How many of a plan's two permits stand."""
     return int(client.exists(keys.permit("governor", plan_id), keys.permit("p33", plan_id)))
-
-
-def tells_of_its_file(client: redis.Redis) -> bool:
-    """Whether the server can say that its append-only file holds a write: Valkey, and Redis from 7.2 on."""
-    return tuple(map(int, client.info("server")["redis_version"].split(".")[:2])) >= (7, 2)
 
 
 def test_a_lost_answer_is_asked_for_again(

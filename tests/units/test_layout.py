@@ -241,6 +241,17 @@ def test_a_script_tells_its_answers(path: str) -> None:
     assert answers == set(re.findall(r'"([a-z_]+)"', returns)) - {""}
 
 
+def test_tests_run_on_any_server() -> None:
+    """Only tests of the embedded server itself start one; all others ask for the kind that the run is about."""
+    own = ("tests/ops/", "tests/servers.py")
+
+    assert [] == [
+        path
+        for path in files("tests/*.py")
+        if not path.startswith(own) and "ops.server.EmbeddedServer" in set(imports(path))
+    ]
+
+
 def test_every_test_states_its_promise() -> None:
     """Each test function has a docstring that is a sentence."""
     tests = [
