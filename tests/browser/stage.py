@@ -16,8 +16,8 @@ from signal import SIGKILL, SIGTERM
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from ops.server import EmbeddedServer
 from tests.helpers import wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import (
     Site,
     Worker,
@@ -136,7 +136,7 @@ def started_stage() -> Iterator[Stage]:
     """The whole stage, played; everything is gone afterwards."""
     with ExitStack() as at_end:
         folder = Path(at_end.enter_context(TemporaryDirectory(prefix="pw-stage-")))
-        server = at_end.enter_context(EmbeddedServer())
+        server = at_end.enter_context(RealServer())
         site = at_end.enter_context(site_on(server))
         site.client.acl_setuser(
             _USER, enabled=True, passwords=[f"+{REDIS_PASSWORD}"], keys=["*"], channels=["*"], categories=["+@all"]

@@ -35,7 +35,7 @@ def test_messages_are_taken_in_order_and_acknowledged(server: RealServer, client
         consumer.turn_until(lambda: not client.exists("execute", "unacked", "unacked_index"), "nothing left")
 
 
-def test_acknowledgements_of_one_turn_go_together(server: EmbeddedServer, client: redis.Redis) -> None:
+def test_acknowledgements_of_one_turn_go_together(server: RealServer, client: redis.Redis) -> None:
     """One command each for index and marks, however many messages; nothing is waited for."""
     with consuming(server) as consumer:
         send(client, 20)
@@ -48,7 +48,7 @@ def test_acknowledgements_of_one_turn_go_together(server: EmbeddedServer, client
         assert (1, 1) == (stats["cmdstat_zrem"]["calls"], stats["cmdstat_hdel"]["calls"])
 
 
-def test_an_acknowledgement_whose_reply_is_lost_is_sent_again(server: EmbeddedServer, client: redis.Redis) -> None:
+def test_an_acknowledgement_whose_reply_is_lost_is_sent_again(server: RealServer, client: redis.Redis) -> None:
     """The connection ends under it: on the next one the mark goes all the same."""
     with consuming(server) as consumer:
         send(client, 2)
@@ -61,7 +61,7 @@ def test_an_acknowledgement_whose_reply_is_lost_is_sent_again(server: EmbeddedSe
         consumer.turn_until(lambda: not marked(client), "nothing left")
 
 
-def test_acknowledgements_are_not_left_behind_by_a_close(server: EmbeddedServer, client: redis.Redis) -> None:
+def test_acknowledgements_are_not_left_behind_by_a_close(server: RealServer, client: redis.Redis) -> None:
     """Acknowledged and closed in one turn, and acknowledged after the close: nothing is given back."""
     with consuming(server) as consumer:
         send(client, 2)

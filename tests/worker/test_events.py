@@ -12,8 +12,8 @@ import pytest
 from celery.events.receiver import EventReceiver
 from celery.events.state import State
 
-from ops.server import EmbeddedServer
 from tests.helpers import GOVERNOR, P33, grant, hold, orders_of, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import (
     SYMBOLS,
     Site,
@@ -33,7 +33,7 @@ WAIT = {"APPLY_PERMIT_WAIT_MS": "1000"}
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A server of this test's own, with a position to close."""
-    with EmbeddedServer() as server, site_on(server) as site:
+    with RealServer() as server, site_on(server) as site:
         hold(site.client, site.keys, "100", SYMBOL)
         yield site
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tasks.keys import Keys
 from tasks.life import LIFE_MS, Life
 from tests.helpers import texts, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, Worker, plan, site_on, start_worker
 
 SYMBOL = SYMBOLS[0]
@@ -17,7 +17,7 @@ SYMBOL = SYMBOLS[0]
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A server of this test's own."""
-    with EmbeddedServer() as server, site_on(server) as site:
+    with RealServer() as server, site_on(server) as site:
         yield site
 
 
