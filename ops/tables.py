@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.config import rows
+from ops.inventory import keys_table, scripts_table
 from tasks.intent import ExecuteIntent
 from tasks.reasons import Reason
 from tasks.settings import GovernorSettings, PositionSettings, Settings
@@ -41,7 +42,12 @@ def reasons_table() -> str:
     return "\n".join(lines)
 
 
-TABLES: Final[dict[str, Callable[[], str]]] = {"settings": settings_table, "reasons": reasons_table}
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "settings": settings_table,
+    "reasons": reasons_table,
+    "keys": keys_table,
+    "scripts": scripts_table,
+}
 
 
 def generated(text: str) -> str:
