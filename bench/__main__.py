@@ -14,6 +14,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from bench import report
+from bench.asking import ask
 from bench.chaining import chain
 from bench.contestants import GATE, NOOP, RETRY
 from bench.draining import drain, scale
@@ -57,6 +58,10 @@ def _chain(options: argparse.Namespace, _: int) -> dict[str, Any]:
     return {"gate": chain(10, options.seconds)}
 
 
+def _status(options: argparse.Namespace, _: int) -> dict[str, Any]:
+    return {"gate": ask(options.records, 50)}
+
+
 WORKLOADS: Final[dict[str, Run]] = {
     "wait": _wait,
     "drain": _drain,
@@ -64,6 +69,7 @@ WORKLOADS: Final[dict[str, Run]] = {
     "scale": _scale,
     "cut": _cut,
     "chain": _chain,
+    "status": _status,
 }
 
 
@@ -77,6 +83,7 @@ def main() -> int:
     parser.add_argument("--twin-rate", type=int, default=100, help="highest rate that the stock retry is run at")
     parser.add_argument("--plans", type=int, default=3000, help="plans of drain and scale")
     parser.add_argument("--parked", type=int, default=2000, help="plans of park")
+    parser.add_argument("--records", type=int, default=100_000, help="plans that have run before status asks")
     parser.add_argument("--seed", type=int, default=1, help="of the permits' delays")
     parser.add_argument("--amqp", default="", help="address of a RabbitMQ to run wait on, too")
     parser.add_argument("--document", action="store_true", help="write table and plot into docs/")

@@ -76,6 +76,12 @@ def ratios(found: dict[str, Any]) -> list[str]:
         said.append(
             f"cut: {found['cut']['gate']['executed']:.0f} of {found['cut']['gate']['plans']:.0f} plans executed"
         )
+    if "status" in found:
+        gate = found["status"]["gate"]
+        said.append(
+            f"status: with {gate['records']:.0f} records the queries take {gate['queries']['p50_ms']} ms, "
+            f"at most {gate['queries']['max_ms']} ms"
+        )
     return said
 
 

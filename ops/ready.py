@@ -31,7 +31,8 @@ def run(settings: Settings, worker: str | None, *, as_json: bool) -> int:
         store.close()
     _ask_broker(settings.effective_broker_url)
     halted = ", and the kill switch is set: every plan ends blocked" if facts.switch.is_set else ""
-    good = f"{worker or number_of(facts.workers, 'worker')} alive, permits wake their plans{halted}"
+    woken = ", permits wake their plans" if any(_decides(one) for one in _chosen(facts, worker)) else ""
+    good = f"{worker or number_of(facts.workers, 'worker')} alive{woken}{halted}"
     if as_json:
         screen.data({"ready": not why, "why": why or good})
     else:
@@ -56,11 +57,20 @@ def _switch(facts: Facts) -> str:
 
 def _workers(facts: Facts, wanted: str | None) -> str:
     """Why no worker, or not the wanted one, can decide plans now; empty where one can."""
-    chosen = [worker for worker in facts.workers if wanted in {None, worker.hostname}]
+    chosen = _chosen(facts, wanted)
     if not chosen:
         return _missing(facts, wanted)
     faults = [_fault(worker, must_decide=wanted is None) for worker in chosen]
     return "" if "" in faults else faults[0]
+
+
+def _chosen(facts: Facts, wanted: str | None) -> list[Life]:
+    return [worker for worker in facts.workers if wanted in {None, worker.hostname}]
+
+
+def _decides(worker: Life) -> bool:
+    # An issuer's worker waits for no permits.
+    return "execute" in worker.queues
 
 
 def _missing(facts: Facts, wanted: str | None) -> str:
@@ -72,8 +82,7 @@ def _missing(facts: Facts, wanted: str | None) -> str:
 
 
 def _fault(worker: Life, *, must_decide: bool) -> str:
-    if "execute" not in worker.queues:
-        # An issuer's worker waits for no permits.
+    if not _decides(worker):
         return f"no worker reads the queue execute; {worker.hostname} does not" if must_decide else ""
     return "" if worker.watch == "alive" else f"{worker.hostname} does not see permits arrive: watch {worker.watch}"
 

@@ -121,7 +121,7 @@ def _workers(facts: Facts) -> Iterator[str]:
     yield from _table(heads, rows) if facts.workers else ("None is alive.",)
     for gone in facts.gone:
         yield ""
-        yield f"`{gone.hostname}` is gone without a farewell, last seen {clock(gone.at_ms)} UTC."
+        yield f"`{_cell(gone.hostname)}` is gone without a farewell, last seen {clock(gone.at_ms)} UTC."
     config = facts.workers[0].config if facts.workers else {}
     if config:
         yield from ("", "## Configuration in force", "")
