@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import redis
 
-from ops.server import EmbeddedServer
 from tasks.settings import read_settings
 from tasks.submit import _app, _store_at
 from tests.docs.documents import Block, blocks_of
 from tests.helpers import GOVERNOR, P33, grant, hold, orders_of
+from tests.servers import RealServer
 from tests.worker.nodes import Site, Worker, clean_environment, site_on, start_worker, wait_for_ends
 
 GUIDE = "docs/producers-guide.md"
@@ -28,7 +28,7 @@ SHOWN_URL = "redis://localhost:6379/0"
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A server of this test's own, with a position to close."""
-    with EmbeddedServer() as server, site_on(server) as site:
+    with RealServer() as server, site_on(server) as site:
         hold(site.client, site.keys, "100")
         yield site
 

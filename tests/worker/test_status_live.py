@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.helpers import hold, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import (
     ROOT,
     SYMBOLS,
@@ -27,7 +27,7 @@ SYMBOL = SYMBOLS[0]
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A server of this test's own, with a position."""
-    with EmbeddedServer() as server, site_on(server) as site:
+    with RealServer() as server, site_on(server) as site:
         hold(site.client, site.keys, "1", SYMBOL)
         yield site
 
