@@ -271,7 +271,7 @@ class Histories(RuleBasedStateMachine):
 
     def order(self, turn: Turn, parts: Parts, consumed: Consumed) -> None:
         model = self.models[turn.intent.plan_id]
-        receipt = dispatch(parts.venue, turn.intent, consumed)
+        receipt = dispatch(parts, turn.intent, consumed)
         allowed = "kill_switch" if self.switch else "accepted"
         expected = allowed if model.may_order(turn.token) else "claim_lost"
         model.orders += expected == "accepted"

@@ -181,7 +181,7 @@ def test_an_end_that_is_told_again_gives_back_once(desk: Desk) -> None:
     desk.decide("plan-1")
     step = _consume(desk)
     desk.hold("0.001")
-    ending = ending_of(intent_of(), step.claim, dispatch(desk.parts.venue, intent_of(), step))
+    ending = ending_of(intent_of(), step.claim, dispatch(desk.parts, intent_of(), step))
 
     assert ending is not None
     told = [desk.parts.gate.finish(ending, token, "consumed") for token in ("token", "token", "another")]
