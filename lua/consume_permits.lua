@@ -98,7 +98,8 @@ if state == 'consumed' then
     redis.call('HSET', record, 'token', token, 'lease_until_ms', whole(lease_until), 'recovering', '1',
       'looking_ms', whole(now))
     redis.call('ZADD', open, whole(lease_until + grace_ms), plan_id)
-    note('event', 'claim_taken_over', 'token', token)
+    -- Of a claim that may only look up, a lookup tells what it found; that it is the next one's turn is no news.
+    if not known[10] then note('event', 'claim_taken_over', 'token', token) end
     return claimed('abandoned', lease_until)
   end
   if known[6] ~= token then return { 'busy', lease_until - now } end
