@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import chain, repeat
 from typing import Any, Final
 
 import pytest
@@ -36,6 +37,19 @@ Says = Callable[[], Receipt | None]
 def silent() -> Receipt | None:
     """No answer comes."""
     raise TimeoutError("no answer")
+
+
+def one_after_the_other(*says: Receipt | Exception | None) -> Says:
+    """Each of these in its turn, and then the last one for ever."""
+    turns = chain(says, repeat(says[-1]))
+
+    def say() -> Receipt | None:
+        said = next(turns)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    return say
 
 
 @dataclass

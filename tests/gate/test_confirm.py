@@ -1,36 +1,30 @@
 """The last check before an order leaves for a venue outside Redis: once per plan, never later than the lease."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import pytest
-import redis
 
 from tasks.act import Again, execute_once
 from tasks.confirm import confirm
 from tasks.consume import Claim, Consumed
 from tasks.dispatch import dispatch
 from tasks.errors import StoreUnavailable
-from tasks.keys import Keys
 from tasks.lookup import stop_submitting
 from tasks.outcome import Outcome, blocked_ending
-from tasks.parts import Parts
 from tasks.reasons import Reason
 from tasks.venues import Receipt, Window
-from tests.gate.far_bed import FILLED, WINDOW_MS, Bed, FarVenue
+from tests.gate.far_bed import FILLED, WINDOW_MS, Bed
 from tests.gate.test_record import consume
 from tests.helpers import grant, intent_of, stream
-from tests.judges.desk import FixedClock
 
 LEASE_MS: Final = 10_000
 
 
-@pytest.fixture
-def bed(monkeypatch: pytest.MonkeyPatch, client: redis.Redis, keys: Keys, parts: Parts) -> Bed:
-    """A venue that fills at once and shows it, and a clock that stands."""
-    clock, venue = FixedClock(monkeypatch, client, keys), FarVenue(lambda: FILLED, lambda: FILLED)
-    return Bed(replace(parts, venue=venue), venue, client, clock)
+@pytest.fixture(autouse=True)
+def _open_venue(bed: Bed) -> None:
+    """It fills at once, and shows it."""
+    bed.venue.submits = bed.venue.finds = lambda: FILLED
 
 
 def consumed(bed: Bed) -> Consumed:

@@ -2,49 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain, repeat
 
 import pytest
-import redis
 
 from tasks.act import Again, execute_once
 from tasks.consume import Busy, Claim, Consumed
 from tasks.dispatch import dispatch
 from tasks.errors import StoreUnavailable
 from tasks.intent import ExecuteIntent
-from tasks.keys import Keys
 from tasks.lookup import BOUND_MS, LEAST_MS, MISSES_WANTED, NotYet, look_up, stop_submitting
 from tasks.outcome import Outcome
-from tasks.parts import Parts
 from tasks.settings import Settings
-from tasks.venues import Receipt, Status
-from tests.gate.far_bed import FILLED, NEW, SHOWS_WITHIN_MS, WINDOW_MS, Bed, FarVenue, Says, silent
+from tasks.venues import Receipt
+from tests.gate.far_bed import FILLED, NEW, SHOWS_WITHIN_MS, WINDOW_MS, Bed, one_after_the_other
 from tests.gate.test_record import consume
-from tests.helpers import grant, intent_of, texts
-from tests.judges.desk import FixedClock
+from tests.helpers import grant, intent_of
 
 #: An order that the venue could accept until the end of its window is surely shown from here on.
 SHOWN_BY_MS = WINDOW_MS + SHOWS_WITHIN_MS
-
-
-@pytest.fixture
-def bed(monkeypatch: pytest.MonkeyPatch, client: redis.Redis, keys: Keys, parts: Parts) -> Bed:
-    """A silent venue, and a clock that stands."""
-    clock, venue = FixedClock(monkeypatch, client, keys), FarVenue()
-    return Bed(replace(parts, venue=venue), venue, client, clock)
-
-
-def one_after_the_other(*says: Receipt | Exception | None) -> Says:
-    """Each of these in its turn, and then the last one for ever."""
-    turns = chain(says, repeat(says[-1]))
-
-    def say() -> Receipt | None:
-        said = next(turns)
-        if isinstance(said, Exception):
-            raise said
-        return said
-
-    return say
 
 
 def lost_claimant(bed: Bed, *, sent: bool) -> Claim:
@@ -243,112 +218,6 @@ def test_another_venue_knows_nothing(bed: Bed) -> None:
     assert {"unanswered"} == set(bed.found())
 
 
-@pytest.mark.parametrize("status", ["new", "partially_filled"])
-@pytest.mark.parametrize("where", ["answer", "lookup"])
-def test_a_working_order_is_followed_up(bed: Bed, where: str, status: Status) -> None:
-    """An accepted order that still executes is looked at until its figures are final, and those are recorded."""
-    working = replace(NEW, status=status, executed_qty="0.003" if status == "partially_filled" else "0")
-    finds = one_after_the_other(working, working, None, FILLED)
-    bed.venue.submits, bed.venue.finds = ((lambda: working) if where == "answer" else silent), finds
-    outcome = bed.end()
-
-    assert ("EXECUTE", True) == (outcome.decision, outcome.executed)
-    assert ("filled", "0.008") == tuple(outcome.steps_results[0][name] for name in ("status", "executed_qty"))
-    assert ["working", "working", "missed"] == bed.found()
-
-
-def test_a_working_order_is_executed_at_the_bound(bed: Bed) -> None:
-    """An order that is still working at the bound was accepted: executed, with the figures so far."""
-    bed.venue.finds = lambda: replace(NEW, status="partially_filled", executed_qty="0.003")
-    outcome = bed.end()
-
-    assert ("EXECUTE", True, "0.003") == (
-        outcome.decision,
-        outcome.executed,
-        outcome.steps_results[0]["executed_qty"],
-    )
-    assert BOUND_MS == bed.since_consumption_ms()
-
-
-@pytest.mark.parametrize("mark_lost", [False, True])
-def test_an_order_that_was_seen_is_never_given_up(bed: Bed, *, mark_lost: bool) -> None:
-    """The venue said it has the order and then shows none for ever: that is unknown, not absent."""
-
-    def accept() -> Receipt:
-        if mark_lost:
-            bed.client.hdel(bed.keys.record("plan-1"), "submitted_ms")
-        return NEW
-
-    bed.venue.submits, bed.venue.finds = accept, lambda: None
-
-    assert "order_unknown" == bed.end().reason
-    assert BOUND_MS == bed.since_consumption_ms()
-
-
-@pytest.mark.parametrize("where", ["answer", "lookup"])
-@pytest.mark.parametrize(
-    ("status", "executed", "decision", "left"),
-    [
-        ("filled", "0.008", "EXECUTE", "0.054"),
-        ("expired", "0.003", "EXECUTE", "0.059"),
-        ("canceled", "0.0031", "EXECUTE", "0.0589"),
-        ("expired", "0", "REJECTED", "0.062"),
-        ("canceled", "0.000", "REJECTED", "0.062"),
-    ],
-)
-def test_the_ledger_moves_by_what_was_executed(
-    bed: Bed, where: str, status: Status, executed: str, decision: str, left: str
-) -> None:
-    """A partly executed order is told with its status and figures, and moves the ledger by exactly those."""
-    ended = replace(FILLED, status=status, executed_qty=executed)
-    bed.venue.submits, bed.venue.finds = (lambda: ended) if where == "answer" else silent, lambda: ended
-    bed.client.hset(bed.keys.ledger("BTCUSDT"), "last_known_amt", "0.062")
-    bed.client.expire(bed.keys.ledger("BTCUSDT"), 60)
-    outcome = bed.end()
-    step = outcome.steps_results[0]
-    ledger = texts(bed.client.hgetall(bed.keys.ledger("BTCUSDT")))  # type: ignore[arg-type] # bytes
-
-    assert (decision, status) == (outcome.decision, step["status"])
-    assert decision == "REJECTED" or ("0.008", executed) == (step["quantity"], step["executed_qty"])
-    assert left == ledger["last_known_amt"]
-
-
-def test_a_refusal_that_is_found_later_is_a_refusal(bed: Bed) -> None:
-    """An order that the venue refused after it had taken it in ends as rejected, with its words."""
-    bed.venue.finds = lambda: Receipt("rejected", code="-2022", message="would not reduce")
-    outcome = bed.end()
-
-    assert ("REJECTED", "order_rejected") == (outcome.decision, outcome.reason)
-    assert "-2022" in outcome.steps_results[0]["details"]
-
-
-BROKEN: dict[str, Says] = {
-    "raises": one_after_the_other(KeyError("orderId")),
-    "nonsense": lambda: Receipt("kill_switch"),
-    "no figures": lambda: Receipt("accepted"),
-    "exponents": lambda: replace(FILLED, executed_qty="8E-3"),
-    "no side": lambda: replace(FILLED, side=""),
-}
-
-
-@pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_adapter_ends_nothing_wrongly(bed: Bed, broken: str) -> None:
-    """Whatever an adapter raises or makes up in a lookup: no conclusion is drawn from it, and the plan ends."""
-    bed.venue.finds = BROKEN[broken]
-
-    assert "order_unknown" == bed.end().reason
-    assert {"unanswered"} == set(bed.found())
-
-
-@pytest.mark.parametrize("broken", ["raises", "no figures", "exponents", "no side"])
-def test_a_broken_answer_to_an_order_is_looked_up(bed: Bed, broken: str) -> None:
-    """An answer that cannot be read says nothing about the order: it is looked up, and found."""
-    bed.venue.submits, bed.venue.finds = BROKEN[broken], lambda: FILLED
-
-    assert bed.end().executed
-    assert 1 == len(bed.venue.orders)
-
-
 def test_a_dry_run_sends_nothing(bed: Bed, settings: Settings) -> None:
     """In dry run no request leaves and nothing is looked up."""
     parts = replace(bed.parts, settings=settings.model_copy(update={"mode": "dry_run"}))
@@ -367,6 +236,26 @@ def test_the_event_loop_takes_no_claim_over(bed: Bed) -> None:
 
     assert [Busy(0)] == bed.parts.gate.look_many(looks)
     assert isinstance(execute_once(bed.parts, intent_of()), Outcome)
+
+
+@pytest.mark.parametrize("answer", [FILLED, NEW, Receipt("rejected", code="-1"), Receipt("unknown")])
+@pytest.mark.parametrize("found", [FILLED, None])
+def test_an_answer_that_outlasts_the_lease(bed: Bed, answer: Receipt, found: Receipt | None) -> None:
+    """The claimant hears from the venue after others have ended its plan: their outcome stands, told to all."""
+    told: list[Outcome] = []
+
+    def slowly() -> Receipt:
+        bed.clock.forward(bed.parts.settings.claim_lease_ms)
+        while not isinstance(step := execute_once(bed.parts, intent_of()), Outcome):
+            bed.clock.forward(step.pause_ms)
+        told.append(step)
+        return answer
+
+    bed.venue.submits, bed.venue.finds = slowly, lambda: found
+
+    assert bed.end() == told[0]
+    assert (("EXECUTE", "") if found else ("BLOCKED", "interrupted")) == (told[0].decision, told[0].reason)
+    assert 1 == len(bed.venue.orders)
 
 
 Change = Callable[[Bed], object]

@@ -1,11 +1,11 @@
 """The test venue's adapter: what an exchange adapter must be to the gate, over a Unix socket."""
 
 import json
-import os
 import socket
 from decimal import Decimal
 from pathlib import Path
-from signal import SIGSTOP
+from signal import SIGSTOP, pthread_kill
+from threading import get_ident
 from typing import Any, Final
 
 from tasks.consume import Claim
@@ -60,7 +60,8 @@ class RemoteVenue:
         if window is None:
             raise ValueError("an order for this venue needs a window")
         if order.plan_id.startswith(FREEZE):
-            os.kill(os.getpid(), SIGSTOP)
+            # To this very thread: otherwise it may run on for a moment, and the request leaves.
+            pthread_kill(get_ident(), SIGSTOP)
         told = ask(
             self._path,
             self._timeout_ms,
