@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, Final
 from uuid import uuid4
@@ -89,23 +89,30 @@ class Lookers:
 
     def __init__(self, parts: Callable[[], Parts], report: Report) -> None:
         self._parts, self._report = parts, report
-        self._pool = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="sweep-lookup")
+        self._waiting: SimpleQueue[str | None] = SimpleQueue()
         self._in_hand: set[str] = set()
+        self._stopped = False
+        for _ in range(LOOKUPS_AT_ONCE):
+            Thread(target=self._run, name="sweep-lookup", daemon=True).start()
 
     def take(self, plan_id: str) -> None:
         """Look this plan's order up soon; does not wait for it."""
         if plan_id not in self._in_hand:
             self._in_hand.add(plan_id)
-            self._pool.submit(self._look_up, plan_id)
+            self._waiting.put(plan_id)
 
     def stop(self) -> None:
-        """Begin no further lookup."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Begin no further lookup; waits for none."""
+        self._stopped = True
+        for _ in range(LOOKUPS_AT_ONCE):
+            self._waiting.put(None)
 
-    def _look_up(self, plan_id: str) -> None:
-        try:
-            _try(self._parts(), plan_id, self._report)
-        finally:
+    def _run(self) -> None:
+        while (plan_id := self._waiting.get()) and not self._stopped:
+            try:
+                _try(self._parts(), plan_id, self._report)
+            except Exception:  # noqa: BLE001 - logged with its traceback on the next line
+                log.logger.exception("[SWEEP] failed")
             self._in_hand.discard(plan_id)
 
 

@@ -174,17 +174,14 @@ def test_an_order_is_never_sent_again(
     assert (decision, "0.008", ordered) == (outcome.decision, outcome.safe_qty, orders(operator, keys))
 
 
-def test_an_order_that_cannot_be_looked_up_waits_for_its_lease(
-    operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts
-) -> None:
+def test_a_lookup_waits_for_redis(operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts) -> None:
     """Redis stays away after an order without an answer: the claim keeps all others out, then one looks it up."""
     hooked.arm(before=dict.fromkeys((ORDER + 1, ORDER + 2), lose_request), after={ORDER: lose_answer})
     step = execute_once(executor, intent_of())
-    busy = executor.gate.look(intent_of(), "other")
 
     assert isinstance(step, Again)
     assert "stop_submitting" in step.store_error
-    assert isinstance(busy, Busy)
+    assert isinstance(executor.gate.look(intent_of(), "other"), Busy)
     assert finish_up(operator, keys, executor).executed
 
 
