@@ -63,13 +63,8 @@ def log_venue(outcome: Outcome) -> None:
 
 
 def log_lookup(plan_id: str, found: str, again_in_ms: int, detail: str) -> None:
-    """An order whose fate is not known yet was looked up, in vain."""
+    """What became of an order is not known yet: it is looked up in so many milliseconds."""
     logger.warning("[LOOKUP] plan=%s found=%s again_in_ms=%d detail=%s", plan_id, found, again_in_ms, ascii(detail))
-
-
-def log_unanswered(plan_id: str, answer: str, detail: str) -> None:
-    """An order may have left, and what came back does not say what became of it: it is looked up from here on."""
-    logger.warning("[ORDER] %s plan=%s looked up from now on, detail=%s", answer, plan_id, ascii(detail))
 
 
 def log_set_aside(task_id: str, plan_id: str | None, reason: str, detail: str) -> None:

@@ -45,8 +45,8 @@ def stop_submitting(parts: Parts, intent: ExecuteIntent, claim: Claim, receipt: 
         StoreUnavailable: Redis gave no answer, or an error; the lease will end the claim.
     """
     keys, plan_id = parts.gate.keys, intent.plan_id
-    detail = f"{receipt.answer} {receipt.code} {receipt.message}".strip()[:_DETAIL]
-    log.log_unanswered(plan_id, receipt.answer, detail)
+    found = "working" if receipt.working else "no_answer"
+    log.log_lookup(plan_id, found, 0, _said(receipt))
     [word] = parts.store.run(
         "stop_submitting",
         [keys.record(plan_id), keys.open, keys.timeline(plan_id)],
@@ -55,8 +55,8 @@ def stop_submitting(parts: Parts, intent: ExecuteIntent, claim: Claim, receipt: 
             plan_id,
             parts.settings.claim_lease_ms,
             DUE_GRACE_MS,
-            "seen" if receipt.answer == "accepted" else "",
-            detail,
+            "seen" if receipt.working else "",
+            _said(receipt),
             parts.settings.record_ttl_s,
         ],
     )
@@ -94,8 +94,13 @@ def _ask(parts: Parts, intent: ExecuteIntent, claim: Claim) -> tuple[str, str, R
     if receipt is None:
         return "missed", "", None
     if receipt.answer not in {"accepted", "rejected"}:
-        return "unanswered", f"{receipt.answer} {receipt.code} {receipt.message}"[:_DETAIL], None
-    return "working" if receipt.working else "found", f"{receipt.status} {receipt.executed_qty}", receipt
+        return "unanswered", _said(receipt), None
+    return "working" if receipt.working else "found", _said(receipt), receipt
+
+
+def _said(receipt: Receipt) -> str:
+    figures = (receipt.status, receipt.executed_qty) if receipt.answer == "accepted" else ()
+    return " ".join(filter(None, (receipt.answer, *figures, receipt.code, receipt.message)))[:_DETAIL]
 
 
 def _note(parts: Parts, plan_id: str, claim: Claim, found: str, detail: str) -> list[Any]:
