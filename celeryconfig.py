@@ -62,7 +62,8 @@ worker_soft_shutdown_timeout = 5.0
 worker_enable_soft_shutdown_on_idle = True
 
 # kombu's defaults restore a killed worker's messages after an hour and 100 s (visibility 3600 s, sweep
-# 10 s x 10, mutex 300 s). No task of ours holds a message longer than the wait and a lease.
+# 10 s x 10, mutex 300 s). No task of ours holds a message longer than the wait and a lease, but for an
+# order that is looked up: that message may come twice, and the plan's record answers both.
 broker_transport_options = {
     "visibility_timeout": 30,
     "unacked_restore_interval": 1,

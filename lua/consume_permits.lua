@@ -29,14 +29,14 @@
 -- ARGV[11] epoch ms at which the intent was created, "" = not stated
 -- ARGV[12] largest age of an intent, ms
 -- ARGV[13] client order id
--- ARGV[14] "look" or "consume"
+-- ARGV[14] "look", "consume", or "peek": a look that leaves an abandoned claim to the attempt that follows it
 -- ARGV[15] consume: quantity to order, exact decimal text
 -- ARGV[16…] consume: the judged bytes of each permit, in the order of KEYS[8…]
 --
 -- Returns, first element of the list:
 --   "finished"  the plan has its outcome: the record follows as field, value, …
 --   "conflict"  the id is known with other content: the stored content follows
---   "busy"      another attempt holds the claim: ms left of its lease follow
+--   "busy"      another attempt holds the claim: ms left of its lease follow; 0 where a peek found it over
 --   "abandoned" the claim's lease is over and the claim is now the caller's: consumed epoch ms, lease end
 --               epoch ms, quantity, attempts and ms waited follow; permits are gone, the order must be looked up
 --   "consumed"  the permits are gone and the claim is the caller's: as above
@@ -91,12 +91,15 @@ local function claimed(word, until_ms)
 end
 
 if state == 'consumed' then
+  if now >= lease_until and mode == 'peek' then return { 'busy', 0 } end
   if now >= lease_until then
     -- The claimant is dead or frozen. From here on its token opens nothing; the new one may only look up.
     lease_until = now + lease_ms
-    redis.call('HSET', record, 'token', token, 'lease_until_ms', whole(lease_until), 'recovering', '1')
+    redis.call('HSET', record, 'token', token, 'lease_until_ms', whole(lease_until), 'recovering', '1',
+      'looking_ms', whole(now))
     redis.call('ZADD', open, whole(lease_until + grace_ms), plan_id)
-    note('event', 'claim_taken_over', 'token', token)
+    -- Of a claim that may only look up, a lookup tells what it found; that it is the next one's turn is no news.
+    if not known[10] then note('event', 'claim_taken_over', 'token', token) end
     return claimed('abandoned', lease_until)
   end
   if known[6] ~= token then return { 'busy', lease_until - now } end

@@ -106,8 +106,8 @@ if give_back == 'give_back' then
 end
 -- An order that may exist keeps the symbol to itself until the mark expires.
 if to ~= 'unknown' and live_plan == plan_id then redis.call('DEL', live) end
-if order_id ~= '' or to == 'rejected' then
-  -- What the venue said about the position before this order is history now, or was wrong.
+if order_id ~= '' or to == 'rejected' or to == 'unknown' then
+  -- What the venue said about the position before this order is history now, or was wrong, or may be.
   redis.call('DEL', snapshot)
 end
 if change ~= '' then

@@ -18,7 +18,8 @@
                                     │
                                     ▼ only after "consumed"
                                  dispatch.py  the one place an order leaves ─► venues/
-                                    │
+                                    │  └─ confirm.py  right before ──────► confirm_claim.lua
+                                    ├─ lookup.py   no clear answer ──────► stop_submitting.lua, note_lookup.lua
                                     ▼
                                  outcome.py   how it ended ──────────────► finish_plan.lua
 

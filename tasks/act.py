@@ -7,9 +7,10 @@ from uuid import uuid4
 from tasks import log
 from tasks.attempt import Blocked, Seen, Waiting, attempt
 from tasks.consume import Abandoned, Busy, Claim, Consumed, Finished, NotDurable
-from tasks.dispatch import dispatch, dry_run_ending, ending_of, order_of
+from tasks.dispatch import dispatch, dry_run_ending, ending_of
 from tasks.errors import StoreUnavailable
 from tasks.intent import ExecuteIntent
+from tasks.lookup import NotYet, look_up, stop_submitting
 from tasks.outcome import Ending, Outcome, blocked_ending
 from tasks.parts import Parts
 from tasks.reasons import Reason, every_missing_reason
@@ -77,19 +78,20 @@ def _dispatch(parts: Parts, intent: ExecuteIntent, consumed: Consumed) -> Outcom
     log.log_ok(intent.plan_id, intent.symbol, consumed.claim)
     if parts.settings.mode == "dry_run":
         return _end_claim(parts, consumed.claim, dry_run_ending(intent, consumed.claim))
-    receipt = dispatch(parts.venue, intent, consumed)
-    ending = ending_of(intent, consumed.claim, receipt)
-    if ending is None:
+    receipt = dispatch(parts, intent, consumed)
+    ending = None if receipt.working else ending_of(intent, consumed.claim, receipt)
+    if ending:
+        return _end_claim(parts, consumed.claim, ending)
+    if receipt.answer == "claim_lost" or not stop_submitting(parts, intent, consumed.claim, receipt):
         return Again(parts.settings.permit_step_ms)
-    return _end_claim(parts, consumed.claim, ending)
+    return _look_up(parts, intent, consumed.claim)
 
 
 def _look_up(parts: Parts, intent: ExecuteIntent, claim: Claim) -> Outcome | Again:
-    """A lost attempt consumed the permits: adopt its order, or end the plan; never submit again."""
+    """What became of an order that may have left: adopt it, end the plan, or look again; never submit again."""
     # In dry run too: the claimant may have run in another mode.
-    receipt = parts.venue.lookup(order_of(intent, claim))
-    ending = ending_of(intent, claim, receipt) if receipt else None
-    return _end_claim(parts, claim, ending or _interrupted(intent, claim))
+    found = look_up(parts, intent, claim)
+    return Again(found.pause_ms) if isinstance(found, NotYet) else _end_claim(parts, claim, found)
 
 
 def _end_claim(parts: Parts, claim: Claim, ending: Ending) -> Outcome | Again:
@@ -115,11 +117,6 @@ def _block(parts: Parts, intent: ExecuteIntent, token: str, step: Blocked, store
     if finished.fresh:
         log.log_block(finished.outcome, step.stands, detail)
     return finished.outcome
-
-
-def _interrupted(intent: ExecuteIntent, claim: Claim) -> Ending:
-    detail = "the attempt that consumed was lost; the venue has no such order"
-    return blocked_ending(intent.plan_id, intent.symbol, Reason.INTERRUPTED, detail, claim.safe_qty)
 
 
 def _not_durable(parts: Parts, intent: ExecuteIntent, step: NotDurable) -> Ending:

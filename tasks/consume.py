@@ -245,8 +245,11 @@ class Gate:
         self._store.count(self.keys.stats, "repeats")
 
     def look_many(self, looks: Sequence[tuple[ExecuteIntent, str]]) -> list[Answer | StoreUnavailable]:
-        """`look` at several plans (each with its token) in one round trip; never raises, each has its own answer."""
-        calls = [self._call(intent, token, "look", "", ()) for intent, token in looks]
+        """`look` at several plans (each with its token) in one round trip; never raises, each has its own answer.
+
+        An abandoned claim is not taken over: it is `Busy` with nothing left, for an attempt to find.
+        """
+        calls = [self._call(intent, token, "peek", "", ()) for intent, token in looks]
         answers = self._store.run_many("consume_permits", calls)
         if [_NEW_SERVER] in answers:
             try:

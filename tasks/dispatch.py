@@ -1,23 +1,35 @@
 """The only place an order leaves: one function, and it wants a claim."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
+from tasks.confirm import confirm
 from tasks.consume import Claim, Consumed, quantity_of
 from tasks.intent import ExecuteIntent
 from tasks.keys import client_order_id
 from tasks.outcome import Ending, Fill
+from tasks.parts import Parts
 from tasks.reasons import Reason
-from tasks.venues import Order, Receipt, Venue
+from tasks.venues import Order, Receipt, Window
 
 
-def dispatch(venue: Venue, intent: ExecuteIntent, consumed: Consumed) -> Receipt:
-    """Submit the one order of a plan whose permits were just consumed. Never called twice for a claim.
+def dispatch(parts: Parts, intent: ExecuteIntent, consumed: Consumed) -> Receipt:
+    """Submit the one order of a plan whose permits were just consumed. Never called twice for a claim; never raises.
 
-    Raises:
-        StoreUnavailable: no answer: whether the order exists must be looked up, it is never sent again.
+    Switch, claim and lease are checked once more: by the venue in its own step, or right before the request leaves.
+    Whatever goes wrong is `unknown`: whether the order exists must be looked up, it is never sent again.
     """
-    return venue.submit(order_of(intent, consumed.claim), consumed.claim)
+    venue, claim, order = parts.venue, consumed.claim, order_of(intent, consumed.claim)
+    try:
+        if not venue.checks_claim:
+            confirmed = confirm(parts, intent.plan_id, claim)
+            if not isinstance(confirmed, Window):
+                return Receipt(confirmed)
+            order = replace(order, window=confirmed)
+        return venue.submit(order, claim)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the request may have left before it
+        return Receipt("unknown", message=f"{type(error).__name__}: {error}")
 
 
 def order_of(intent: ExecuteIntent, claim: Claim) -> Order:
@@ -26,22 +38,26 @@ def order_of(intent: ExecuteIntent, claim: Claim) -> Order:
 
 
 def ending_of(intent: ExecuteIntent, claim: Claim, receipt: Receipt) -> Ending | None:
-    """How the plan ends by the venue's answer; None when the claim was lost and another attempt decides."""
+    """How the plan ends by the venue's answer; None where that answer ends nothing (`unknown`, `claim_lost`).
+
+    An order that the venue ended before anything of it was executed is its refusal.
+    """
     facts: dict[str, Any] = {
         "plan_id": intent.plan_id,
         "symbol": intent.symbol,
         "safe_qty": claim.safe_qty,
         "client_order_id": client_order_id(intent.plan_id),
     }
-    if receipt.answer == "accepted":
-        fill = Fill(order_id=receipt.order_id, side=receipt.side, qty=receipt.qty)
+    if receipt.answer == "accepted" and not receipt.void:
+        fill = Fill(order_id=receipt.order_id, side=receipt.side, qty=receipt.executed_qty)
         return Ending(decision="EXECUTE", executed=True, steps_results=(_placed(intent, receipt),), fill=fill, **facts)
-    if receipt.answer == "rejected":
+    if receipt.answer == "rejected" or receipt.void:
+        status = receipt.status if receipt.void else "rejected"
         return Ending(
             decision="REJECTED",
             reason=Reason.ORDER_REJECTED,
-            detail=f"{receipt.code}: {receipt.message}",
-            steps_results=({"step": intent.action, "status": "rejected", "details": _said(receipt)},),
+            detail=f"{receipt.code or status}: {receipt.message}",
+            steps_results=({"step": intent.action, "status": status, "details": _said(receipt)},),
             **facts,
         )
     if receipt.answer == "kill_switch":
@@ -70,12 +86,12 @@ def dry_run_ending(intent: ExecuteIntent, claim: Claim) -> Ending:
 def _placed(intent: ExecuteIntent, receipt: Receipt) -> dict[str, Any]:
     return {
         "step": intent.action,
-        "status": "filled",
+        "status": receipt.status,
         "details": _said(receipt),
         "order_id": receipt.order_id,
         "side": receipt.side,
         "quantity": receipt.qty,
-        "executed_qty": receipt.qty,
+        "executed_qty": receipt.executed_qty,
         "reduce_only": True,
     }
 

@@ -62,6 +62,11 @@ def log_venue(outcome: Outcome) -> None:
     )
 
 
+def log_lookup(plan_id: str, found: str, again_in_ms: int, detail: str) -> None:
+    """What became of an order is not known yet: it is looked up in so many milliseconds."""
+    logger.warning("[LOOKUP] plan=%s found=%s again_in_ms=%d detail=%s", plan_id, found, again_in_ms, ascii(detail))
+
+
 def log_set_aside(task_id: str, plan_id: str | None, reason: str, detail: str) -> None:
     """A message was put aside without touching the plan it names."""
     logger.warning(

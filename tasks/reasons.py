@@ -93,9 +93,15 @@ class Reason(StrEnum):
     DEADLINE_PASSED = ("deadline_passed", "All permits stood, but the wait was over.")
     REDIS_UNAVAILABLE = ("redis_unavailable", "Redis could not be asked during the wait.")
     NOT_DURABLE = ("not_durable", "Too few replicas or AOF acknowledged the consumption.")
-    INTERRUPTED = ("interrupted", "Permits were consumed, the worker was lost, the venue has no such order.")
+    INTERRUPTED = (
+        "interrupted",
+        "Permits were consumed, the worker or the venue's answer was lost, and there is no such order.",
+    )
     ORDER_REJECTED = ("order_rejected", "The venue refused the order.")
-    ORDER_UNKNOWN = ("order_unknown", "The order was sent and is still not known after every lookup.")
+    ORDER_UNKNOWN = (
+        "order_unknown",
+        "The order was sent, and what became of it is still not known after every lookup.",
+    )
 
 
 def missing_reason(missing: frozenset[str], required: tuple[str, ...]) -> Reason:

@@ -51,5 +51,6 @@ class Request(Told):
         if not retry.when:
             # That attempt waits, so it has asked them; one that Redis did not answer has not.
             self.request_dict[ASK_ISSUERS] = False
-        self.send_event("task-retried", exception=retry.message or "permits are missing", traceback="")
+        waits_for = "another attempt, or a lookup of the order" if retry.when else "permits are missing"
+        self.send_event("task-retried", exception=retry.message or waits_for, traceback="")
         self.lot.from_pool(self, float(retry.when))

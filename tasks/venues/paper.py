@@ -25,6 +25,9 @@ class PaperVenue:
     """Fills every order at once, at the position's mark price, and remembers it under its client order id."""
 
     name = "paper"
+    checks_claim = True
+    window_ms = 0
+    shows_within_ms = 0
 
     def __init__(self, store: Store, keys: Keys, order_ttl_s: int) -> None:
         self._store = store
@@ -87,25 +90,20 @@ class PaperVenue:
         )
         texts = [part.decode(errors="replace") for part in rest]
         if word == b"accepted":
-            order_id, side, qty, price = texts
-            return Receipt("accepted", order_id=order_id, side=side, qty=qty, price=price)
+            return _filled(*texts)
         if word == b"rejected":
             code, message = texts
             return Receipt("rejected", code=code, message=message)
         return Receipt("kill_switch") if word == b"kill_switch" else Receipt("claim_lost")
 
     def lookup(self, order: Order) -> Receipt | None:
-        """See `Venue.lookup`. Sure once the claim changed hands: the old one is refused by the order script."""
+        """See `Venue.lookup`. Sure once the claim may only look up: the order script refuses it from then on."""
         fields = self._store.hash(self._keys.paper_order(order.client_order_id))
-        if not fields:
-            return None
-        return Receipt(
-            "accepted",
-            order_id=fields["order_id"],
-            side=fields["side"],
-            qty=fields["qty"],
-            price=fields["price"],
-        )
+        return _filled(*(fields[name] for name in ("order_id", "side", "qty", "price"))) if fields else None
+
+
+def _filled(order_id: str, side: str, qty: str, price: str) -> Receipt:
+    return Receipt("accepted", order_id=order_id, side=side, qty=qty, status="filled", executed_qty=qty, price=price)
 
 
 def _decimal(text: str, what: str, wanted: str = "a number") -> Decimal:

@@ -176,9 +176,9 @@ def test_a_doubled_order_shows(client: redis.Redis, keys: Keys, parts: Parts, co
     grant(client, keys, "plan-1")
     consumed = parts.gate.consume(intent_of(), "first", ready_of(parts, intent_of(), "first"))
     assert isinstance(consumed, Consumed)
-    receipts = [dispatch(parts.venue, intent_of(), consumed).answer]
+    receipts = [dispatch(parts, intent_of(), consumed).answer]
     once = counted().orders_doubled
-    receipts.append(dispatch(parts.venue, intent_of(), consumed).answer)
+    receipts.append(dispatch(parts, intent_of(), consumed).answer)
 
     assert ["accepted", "accepted"] == receipts
     assert (0, 1) == (once, counted().orders_doubled)

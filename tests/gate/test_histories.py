@@ -1,7 +1,7 @@
 """Random histories of issuers, executors and operators on the real server, against a model of one plan.
 
-The model is `Model`, 30 lines at most (a test here counts them). It knows when permits may be consumed and who may
-order; after every step the server must agree with it: the very permits, the order journal, the result stream.
+The model is `plan_model.Model`, 30 lines at most (a test here counts them). It knows when permits may be consumed and
+who may order; after every step the server must agree with it: the very permits, the order journal, the result stream.
 """
 
 # ruff: noqa: D102 - rules read as what happens; a sentence above each would fill the model's 30 lines
@@ -10,7 +10,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
 
@@ -30,27 +30,21 @@ from hypothesis.stateful import (
 
 from tasks.act import execute_once
 from tasks.consume import Abandoned, Answer, Busy, Claim, Consumed, Finished, Gate
-from tasks.dispatch import dispatch, ending_of, order_of
+from tasks.dispatch import dispatch, ending_of
 from tasks.intent import ExecuteIntent
 from tasks.judge import Block, Ready, Stands, judge
+from tasks.lookup import look_up, stop_submitting
 from tasks.outcome import Ending, Outcome
 from tasks.parts import Parts
 from tasks.reasons import Reason
 from tasks.settings import Settings
+from tasks.venues import Receipt
+from tests.gate.plan_model import GRANTING, Model
 from tests.helpers import hold as give_position
 from tests.helpers import intent_of
 
 _EXECUTORS: Final = range(3)
 _NAMES: Final = ("governor", "p33", "p26")
-_GOVERNOR: Final = b'{"granted": true, "symbol": "BTCUSDT", "created_at": %d}'
-_P33: Final = b'{"allow": true, "symbol": "BTCUSDT", "safe_close_qty": 0.00%d}'
-
-#: Two granting texts each, so that what was judged may have been replaced by something as good.
-_GRANTING: Final = {
-    "governor": (_GOVERNOR % 1, _GOVERNOR % 2),
-    "p33": (_P33 % 1, _P33 % 2),
-    "p26": (_GOVERNOR % 1, _GOVERNOR % 2),
-}
 _REFUSING: Final = (
     b'{"granted": false, "allow": false, "symbol": "BTCUSDT"}',
     b'{"granted": true, "allow": true, "symbol": "ETHUSDT", "safe_close_qty": 0.001}',
@@ -62,40 +56,10 @@ _REFUSING: Final = (
 _OFF: Final = (None, "", "0", "false", "off", "no")
 _ON: Final = ("true", "1", "False", " ")
 _WORDS: Final = {Consumed: "consumed", Stands: "stands", Finished: "finished", Busy: "busy", Abandoned: "abandoned"}
-_EVENTS: Final = st.sampled_from(["none"] * 4 + ["halt", "deadline", "lease", "replace", "refuse", "another"])
+_EVENTS: Final = st.sampled_from(
+    ["none"] * 4 + ["halt", "deadline", "lease", "replace", "refuse", "another", "silence"]
+)
 _MAY_GO_ON: Final = (Stands, Consumed, Abandoned)
-
-
-class Model:
-    """What may happen to one plan."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names, self.permits = names, dict[str, bytes]()
-        self.late = self.leased = self.recovering = False
-        self.claim = self.ended = self.ended_by = ""
-        self.orders = 0
-
-    def look(self, token: str) -> str:
-        if self.ended or not self.claim:
-            return "finished" if self.ended else "stands"
-        if not self.leased:
-            self.claim, self.leased, self.recovering = token, True, True
-        return "busy" if self.claim != token else "abandoned" if self.recovering else "consumed"
-
-    def consume(self, token: str, judged: tuple[bytes, ...], *, switch: bool) -> str:
-        word, stand = self.look(token), tuple(self.permits.get(name) for name in self.names)
-        if word != "stands" or switch or self.late or judged != stand:
-            return word
-        assert all(judged[i] in _GRANTING[name] for i, name in enumerate(self.names))
-        self.claim, self.leased = token, True
-        self.permits = {name: raw for name, raw in self.permits.items() if name not in self.names}
-        return "consumed"
-
-    def may_order(self, token: str) -> bool:
-        return self.claim == token and self.leased and not self.recovering and not self.ended
-
-    def may_end(self, token: str, leaving: str) -> bool:
-        return not self.ended and (self.claim == token if leaving == "consumed" else not self.claim)
 
 
 @dataclass
@@ -142,12 +106,12 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: not self.model.ended)
     @rule(name=st.sampled_from(_NAMES), which=st.integers(0, 1))
     def grant(self, name: str, which: int) -> None:
-        self.issue(name, _GRANTING[name][which])
+        self.issue(name, GRANTING[name][which])
 
     @rule()
     def issue_all(self) -> None:
         for name in _NAMES:
-            self.issue(name, _GRANTING[name][0])
+            self.issue(name, GRANTING[name][0])
         self.turn_switch(None)
 
     def issue(self, name: str, raw: bytes) -> None:
@@ -214,8 +178,12 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data(), event=_EVENTS)
     def go_on(self, data: st.DataObject, event: str) -> None:
         who = data.draw(st.sampled_from(self.able()))
+        turn = self.turns[who]
         self.happen(event)
-        self.act(who)
+        if event == "silence" and isinstance(turn.answer, Consumed):
+            self.stop(turn, self.parts[who], turn.answer)
+        else:
+            self.act(who)
 
     def act(self, who: int) -> None:
         turn, parts = self.turns[who], self.parts[who]
@@ -271,7 +239,7 @@ class Histories(RuleBasedStateMachine):
 
     def order(self, turn: Turn, parts: Parts, consumed: Consumed) -> None:
         model = self.models[turn.intent.plan_id]
-        receipt = dispatch(parts.venue, turn.intent, consumed)
+        receipt = dispatch(parts, turn.intent, consumed)
         allowed = "kill_switch" if self.switch else "accepted"
         expected = allowed if model.may_order(turn.token) else "claim_lost"
         model.orders += expected == "accepted"
@@ -280,12 +248,24 @@ class Histories(RuleBasedStateMachine):
 
         assert expected == receipt.answer
 
-    def recover(self, turn: Turn, parts: Parts, claim: Claim) -> None:
-        receipt = parts.venue.lookup(order_of(turn.intent, claim))
-        found = ending_of(turn.intent, claim, receipt) if receipt else None
-        self.end(turn, parts.gate, found or _blocked(turn.intent, Reason.INTERRUPTED), "consumed")
+    def stop(self, turn: Turn, parts: Parts, consumed: Consumed) -> None:
+        """It hears nothing about its order, and will only look up; a request still on its way must be refused."""
+        model = self.models[turn.intent.plan_id]
+        stopped = stop_submitting(parts, turn.intent, consumed.claim, Receipt("unknown"))
+        if stopped:
+            model.recovering = model.leased = True
+            self.order(replace(turn), parts, consumed)
+            turn.answer, turn.ending = Abandoned(consumed.claim), None
 
-        assert bool(self.models[turn.intent.plan_id].orders) == bool(receipt)
+        assert model.may_stop(turn.token) == stopped
+
+    def recover(self, turn: Turn, parts: Parts, claim: Claim) -> None:
+        model = self.models[turn.intent.plan_id]
+        found = look_up(parts, turn.intent, claim)
+        assert isinstance(found, Ending) or not model.may_stop(turn.token)
+        if isinstance(found, Ending):
+            assert bool(model.orders) == found.executed
+            self.end(turn, parts.gate, found, "consumed")
 
     def end(self, turn: Turn, gate: Gate, ending: Ending, leaving: str) -> None:
         model = self.models[turn.intent.plan_id]
@@ -308,7 +288,7 @@ class Histories(RuleBasedStateMachine):
             return
         model, lost = self.model, self.model.claim and not self.model.leased
         before, stand = model.ended, tuple(model.permits.get(name, b"") for name in model.names)
-        all_grant = all(raw in _GRANTING[name] for name, raw in zip(model.names, stand, strict=True))
+        all_grant = all(raw in GRANTING[name] for name, raw in zip(model.names, stand, strict=True))
         consumes = all_grant and not self.switch and model.consume("execute", stand, switch=False) == "consumed"
         model.orders += consumes
         step = execute_once(self.parts[who], intent_of(self.plan))

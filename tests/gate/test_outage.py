@@ -28,7 +28,6 @@ Hook = Callable[[redis.Redis], object]
 #: The calls of an execution whose permits lie there, in order.
 LOOK, STEP, CONSUME, ORDER, FINISH = range(5)
 
-
 #: Outlasts the wait for acknowledgements, and a busy machine.
 PATIENT_S: Final = 10
 
@@ -167,18 +166,23 @@ def test_a_lost_answer_is_asked_for_again(
 def test_an_order_is_never_sent_again(
     operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts, when: str, decision: str, ordered: int
 ) -> None:
-    """An order without an answer is not re-sent: after the lease it is looked up, and adopted or given up."""
+    """An order without an answer is not re-sent: from then on nothing is submitted, and it is looked up at once."""
     hooked.arm(**{when: {ORDER: LOSSES[when][when]}})
+    outcome = execute_once(executor, intent_of())
+
+    assert isinstance(outcome, Outcome)
+    assert (decision, "0.008", ordered) == (outcome.decision, outcome.safe_qty, orders(operator, keys))
+
+
+def test_a_lookup_waits_for_redis(operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts) -> None:
+    """Redis stays away after an order without an answer: the claim keeps all others out, then one looks it up."""
+    hooked.arm(before=dict.fromkeys((ORDER + 1, ORDER + 2), lose_request), after={ORDER: lose_answer})
     step = execute_once(executor, intent_of())
-    calls = list(hooked.calls)
-    busy = executor.gate.look(intent_of(), "other")
-    outcome = finish_up(operator, keys, executor)
 
     assert isinstance(step, Again)
-    assert "paper_order" in step.store_error
-    assert ["EVALSHA", "HGET", "EVALSHA", "EVALSHA"] == calls
-    assert isinstance(busy, Busy)
-    assert (decision, "0.008", ordered) == (outcome.decision, outcome.safe_qty, orders(operator, keys))
+    assert "stop_submitting" in step.store_error
+    assert isinstance(executor.gate.look(intent_of(), "other"), Busy)
+    assert finish_up(operator, keys, executor).executed
 
 
 @pytest.mark.parametrize("first", range(7))
@@ -324,7 +328,7 @@ def test_a_key_of_the_wrong_type_is_not_half_a_step(
         operator.rename(f"{name}:kept", name)
     outcome = finish_up(operator, keys, executor)
 
-    assert isinstance(step, Again) or step.reason in {"kill_switch", "governor_denied"}
+    assert isinstance(step, Again) or step.reason in {"kill_switch", "governor_denied", "interrupted"}
     assert int(outcome.executed) == orders(operator, keys)
     assert int(outcome.executed) == int("99.984" == position_of(operator, keys))
     assert ["warm-up", "plan-1"] == [entry["plan_id"] for entry in results_of(operator, keys)]

@@ -137,9 +137,7 @@ def test_an_abandoned_claim_passes_to_one(client: redis.Redis, keys: Keys, parts
     end_lease(client, keys)
     answers = [parts.gate.look(intent_of(), token) for token in ("second", "third", "first")]
     again = parts.gate.look(intent_of(), "second")
-    receipts = [
-        dispatch(parts.venue, intent_of(), Consumed(held)) for held in (claim, cast("Abandoned", answers[0]).claim)
-    ]
+    receipts = [dispatch(parts, intent_of(), Consumed(held)) for held in (claim, cast("Abandoned", answers[0]).claim)]
 
     assert [Abandoned, Busy, Busy] == [type(answer) for answer in answers]
     assert answers[0] == again
@@ -155,7 +153,7 @@ def test_an_order_of_a_lost_claimant_is_adopted(client: redis.Redis, keys: Keys,
     hold(client, keys)
     grant(client, keys, "plan-1")
     grant(client, keys, "plan-2")
-    dispatch(parts.venue, intent_of(), Consumed(claim_of(parts)))
+    dispatch(parts, intent_of(), Consumed(claim_of(parts)))
     end_lease(client, keys)
     adopted = execute_once(parts, intent_of())
     usual = execute_once(parts, intent_of("plan-2"))
@@ -185,7 +183,7 @@ def test_a_dry_run_does_not_deny_an_order(
     parts = make_parts(settings)
     hold(client, keys)
     grant(client, keys, "plan-1")
-    dispatch(parts.venue, intent_of(), Consumed(claim_of(parts)))
+    dispatch(parts, intent_of(), Consumed(claim_of(parts)))
     end_lease(client, keys)
     outcome = execute_once(make_parts(settings.model_copy(update={"mode": "dry_run"})), intent_of())
 

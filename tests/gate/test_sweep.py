@@ -3,17 +3,22 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from threading import Event, Semaphore
 from typing import Any
 
 import redis
 
 from tasks.act import Again, execute_once
+from tasks.consume import Consumed
 from tasks.keys import Keys
 from tasks.outcome import Outcome
 from tasks.parts import Parts
-from tests.helpers import grant, hold, intent_of, orders_of, record_of, results_of
+from tests.gate.far_bed import FarVenue
+from tests.gate.test_record import consume
+from tests.helpers import grant, hold, intent_of, orders_of, record_of, results_of, wait_until
 from tests.worker.nodes import ROOT, clean_environment
-from workers.sweep import sweep_once
+from workers.sweep import Lookers, sweep_once
 
 
 def overdue(client: redis.Redis, keys: Keys, plan_id: str) -> None:
@@ -110,3 +115,37 @@ def _consumed(client: redis.Redis, keys: Keys) -> Any:
         "safe_qty": "0.008",
     }
     return {**waiting, **claim, "plan_id": "plan-1", "intent": intent_of().text}
+
+
+def test_a_silent_venue_keeps_no_other_plan_from_its_end(client: redis.Redis, keys: Keys, parts: Parts) -> None:
+    """While a lookup waits for the venue, plans overdue behind it end; and no second lookup of it is begun."""
+    asked, go_on = Semaphore(0), Event()
+
+    def keep_waiting() -> None:
+        asked.release()
+        assert go_on.wait(30)
+
+    slow = replace(parts, venue=FarVenue(finds=keep_waiting))
+    grant(client, keys, "lost")
+    claim = consume(slow, intent_of("lost"), "claimant")
+    assert isinstance(claim, Consumed)
+    overdue(client, keys, "lost")
+    execute_once(slow, intent_of("behind"))
+    overdue(client, keys, "behind")
+    reported: list[Outcome] = []
+    lookers = Lookers(lambda: slow, reported.append)
+    try:
+        sweep_once(slow, reported.append, lookers.take)
+        assert asked.acquire(timeout=30)
+        overdue(client, keys, "lost")
+        sweep_once(slow, reported.append, lookers.take)
+        ended_meanwhile = [outcome.plan_id for outcome in reported]
+        go_on.set()
+        wait_until(lambda: 2 == len(reported), "the end of the plan that was looked up")
+    finally:
+        go_on.set()
+        lookers.stop()
+
+    assert ["behind"] == ended_meanwhile
+    assert ["missing_both", "interrupted"] == [outcome.reason for outcome in reported]
+    assert not asked.acquire(blocking=False)

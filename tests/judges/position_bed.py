@@ -35,6 +35,9 @@ class Watched:
     positions: int = 0
     steps: int = 0
     name: str = field(default="paper", init=False)
+    checks_claim: bool = field(default=True, init=False)
+    window_ms: int = field(default=0, init=False)
+    shows_within_ms: int = field(default=0, init=False)
 
     def position(self, symbol: str) -> Position:
         """See `Venue.position`."""

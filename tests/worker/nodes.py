@@ -44,9 +44,9 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"} | settings
 
 
-def celery_command(*arguments: str) -> list[str]:
+def celery_command(*arguments: str, application: str = "workers") -> list[str]:
     """Celery's command line for our application, from this very environment."""
-    return [sys.executable, "-m", "celery", "-A", "workers", *arguments]
+    return [sys.executable, "-m", "celery", "-A", application, *arguments]
 
 
 class ServerProcess:
@@ -84,11 +84,12 @@ class Worker:
     """One `celery -A workers worker` in a session and a directory of its own, logging to a file there.
 
     Also a container to pytest-celery's nodes. `env` are settings, `options` go on the command line. No issuer of
-    ours runs: the tests write the permits.
+    ours runs: the tests write the permits. `application` is the shipped one, or `tests.venue.app`.
     """
 
-    def __init__(self, server: RealServer, *options: str, **env: str) -> None:
+    def __init__(self, server: RealServer, *options: str, application: str = "workers", **env: str) -> None:
         self._options = options
+        self._application = application
         settings = {
             "REDIS_URL": server.url,
             "BROKER_URL": server.broker_url,
@@ -128,7 +129,12 @@ class Worker:
         self._ready_lines = self.logs().count(" ready.")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                celery_command("worker", "--loglevel", "INFO", "--hostname", hostname, *self._options),
+                celery_command(
+                    "worker",
+                    *("--loglevel", "INFO", "--hostname", hostname),
+                    *self._options,
+                    application=self._application,
+                ),
                 cwd=self._folder.name,
                 env=clean_environment(**self._env),
                 stdin=subprocess.DEVNULL,
@@ -226,9 +232,11 @@ def stop_all(workers: Iterable[Worker]) -> None:
 
 
 @contextmanager
-def start_workers(number: int, server: RealServer, *options: str, **env: str) -> Iterator[list[Worker]]:
+def start_workers(
+    number: int, server: RealServer, *options: str, application: str = "workers", **env: str
+) -> Iterator[list[Worker]]:
     """So many workers on one server, ready; gone afterwards."""
-    workers = [Worker(server, *options, **env) for _ in range(number)]
+    workers = [Worker(server, *options, application=application, **env) for _ in range(number)]
     with ExitStack() as at_end:
         at_end.callback(stop_all, workers)
         for worker in workers:
@@ -245,9 +253,9 @@ def start_workers(number: int, server: RealServer, *options: str, **env: str) ->
 
 
 @contextmanager
-def start_worker(server: RealServer, *options: str, **env: str) -> Iterator[Worker]:
+def start_worker(server: RealServer, *options: str, application: str = "workers", **env: str) -> Iterator[Worker]:
     """One worker with these command line options and settings, ready; gone afterwards."""
-    with start_workers(1, server, *options, **env) as workers:
+    with start_workers(1, server, *options, application=application, **env) as workers:
         yield workers[0]
 
 
