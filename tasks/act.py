@@ -10,7 +10,7 @@ from tasks.consume import Abandoned, Busy, Claim, Consumed, Finished, NotDurable
 from tasks.dispatch import dispatch, dry_run_ending, ending_of
 from tasks.errors import StoreUnavailable
 from tasks.intent import ExecuteIntent
-from tasks.lookup import NotYet, look_up, stop_submitting
+from tasks.lookup import NotYet, look_up, look_up_forgotten, stop_submitting
 from tasks.outcome import Ending, Outcome, blocked_ending
 from tasks.parts import Parts
 from tasks.reasons import Reason, every_missing_reason
@@ -110,12 +110,18 @@ def _block(parts: Parts, intent: ExecuteIntent, token: str, step: Blocked, store
     if store_error and reason in _MISSING:
         # The permits may well have come: it was Redis that could not be asked in time.
         reason, detail = Reason.REDIS_UNAVAILABLE, f"{detail}; during the wait: {store_error}"
-    ending = blocked_ending(intent.plan_id, intent.symbol, reason, detail)
+    ending = None
+    if reason is Reason.SERVER_CHANGED:
+        ending, said = look_up_forgotten(parts, intent, token)
+        detail = f"{detail}; {said}"
+    ending = ending or blocked_ending(intent.plan_id, intent.symbol, reason, detail)
     finished = parts.gate.finish(ending, token, "waiting")
     if finished is None:
         return Again(parts.settings.permit_step_ms, store_error)
-    if finished.fresh:
+    if finished.fresh and finished.outcome.decision == "BLOCKED":
         log.log_block(finished.outcome, step.stands, detail)
+    elif finished.fresh:
+        log.log_venue(finished.outcome)
     return finished.outcome
 
 

@@ -1,6 +1,6 @@
 """Looks an order up that may have left, until it is found, surely absent, or the bound passes. Nothing here submits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tasks import log
@@ -84,6 +84,20 @@ def look_up(parts: Parts, intent: ExecuteIntent, claim: Claim) -> Ending | NotYe
         last = ending_of(intent, claim, receipt) if receipt else None
         return last or _unknown(intent, claim, f"{lookups} lookups settled nothing; the last: {found} {detail}")
     return NotYet(parts.settings.permit_step_ms)
+
+
+def look_up_forgotten(parts: Parts, intent: ExecuteIntent, token: str) -> tuple[Ending | None, str]:
+    """Ask the venue once for the order of a plan whose consumption a restarted Redis may have forgotten.
+
+    Returns how the plan ends where there is such an order, else None and what the venue said. Never raises.
+    """
+    claim = Claim(token, "0", 0, 0, 0)
+    found, detail, receipt = _ask(parts, intent, claim)
+    ending = ending_of(intent, replace(claim, safe_qty=receipt.qty), receipt) if receipt else None
+    said = (
+        "the venue has no order of it" if found == "missed" else f"the venue was asked for its order: {found} {detail}"
+    )
+    return ending, said.strip()
 
 
 def _ask(parts: Parts, intent: ExecuteIntent, claim: Claim) -> tuple[str, str, Receipt | None]:

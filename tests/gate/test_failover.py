@@ -3,6 +3,7 @@
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 import redis
 
 from tasks.act import Again, execute_once
-from tasks.keys import Keys
+from tasks.errors import StoreUnavailable
+from tasks.keys import Keys, client_order_id
 from tasks.outcome import Outcome
 from tasks.parts import Parts
 from tasks.settings import Settings
+from tasks.venues import Order, Receipt, Venue
 from tests.helpers import grant, hold, intent_of, orders_of, record_of, results_of, run_to_outcome, wait_until
 from tests.servers import RealServer
 
@@ -274,3 +277,40 @@ def test_a_meeting_that_fails_has_met_nobody(
     operator.config_set("maxmemory", 0)
 
     assert "server_changed" == run_to_outcome(executor, intent_of()).reason
+
+
+class FarVenue:
+    """A venue outside of this Redis, which remembers what Redis forgot, or cannot be asked."""
+
+    def __init__(self, inner: Venue, order: Receipt | None) -> None:
+        self._inner, self._order = inner, order
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def lookup(self, order: Order) -> Receipt | None:
+        """The order it has, under the plan's client order id."""
+        assert client_order_id("plan-1") == order.client_order_id
+        if self._order is None:
+            raise StoreUnavailable("the venue is away")
+        return self._order
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_an_order_that_redis_forgot_is_found_at_the_venue(
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts, *, reached: bool
+) -> None:
+    """The refused plan's order stands there: it is told as executed. A venue that is away: the refusal says so."""
+    order = Receipt("accepted", order_id="far-1", side="SELL", qty="0.008", executed_qty="0.008", status="filled")
+    hold(operator, keys)
+    assert isinstance(execute_once(executor, intent_of()), Again)
+    restart(first)
+    parts = replace(executor, venue=FarVenue(executor.venue, order if reached else None))
+    outcome = run_to_outcome(parts, intent_of())
+
+    if reached:
+        assert (True, "0.008", "far-1") == (outcome.executed, outcome.safe_qty, outcome.steps_results[0]["order_id"])
+    else:
+        assert ("server_changed", False) == (outcome.reason, outcome.executed)
+        assert "the venue is away" in record_of(operator, keys, "plan-1")["detail"]
+    assert 1 == len(results_of(operator, keys))

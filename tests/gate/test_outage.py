@@ -256,8 +256,7 @@ def test_trouble_at_any_call_ends_in_the_truth(
     step = execute_once(executor, intent_of())
     cure(operator, own)
     outcome = finish_up(operator, keys, executor)
-    # A frozen server still runs what was sent to it once it goes on: a consumption that nobody waits for any
-    # more orders nothing, an order under a claim that still stands is an order.
+    # A frozen server runs what was sent to it once it goes on: a consumption that nobody waits for orders nothing.
     lost = (CONSUME,) if trouble == "frozen" else (ORDER,)
     # What stood before a restart is not trusted: the server may have forgotten that it was used.
     refused = trouble == "killed" and call in {LOOK, CONSUME}
