@@ -305,6 +305,7 @@ def test_an_order_that_redis_forgot_is_found_at_the_venue(
     hold(operator, keys)
     assert isinstance(execute_once(executor, intent_of()), Again)
     restart(first)
+    executor.gate.meet_server()
     parts = replace(executor, venue=FarVenue(executor.venue, order if reached else None))
     outcome = run_to_outcome(parts, intent_of())
 
