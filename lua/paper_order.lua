@@ -5,7 +5,7 @@
 -- changes sign. Orders are not deduplicated: a doubled submission shows as two entries in the journal.
 -- Amounts are exact; more than 15 digits are refused.
 --
--- KEYS[1] record of the plan        HASH: the claim, and the mark that an order was sent
+-- KEYS[1] record of the plan        HASH: the claim, and the mark that an order was accepted
 -- KEYS[2] kill switch               STRING
 -- KEYS[3] position of the symbol    HASH: position_amt (signed decimal text), mark_price
 -- KEYS[4] journal                   STREAM, append only
@@ -68,7 +68,7 @@ local had = redis.call('HLEN', order)
 local order_id = 'paper-' .. redis.call('INCR', counter)
 local price = held[2] or ''
 local moment = string.format('%.0f', now)
-redis.call('HSET', record, 'submitted_ms', moment, 'accept_until_ms', moment, 'venue', 'paper')
+redis.call('HSET', record, 'submitted_ms', moment, 'accept_until_ms', moment, 'venue', 'paper', 'seen', '1')
 redis.call('XADD', journal, 'MAXLEN', '~', journal_length, '*', 'client_order_id', client_order_id, 'plan_id', plan_id,
   'symbol', symbol, 'side', side, 'qty', qty, 'reduce_only', 'True', 'order_id', order_id, 'price', price)
 redis.call('HSET', position, 'position_amt', text)

@@ -26,6 +26,8 @@ def dispatch(parts: Parts, intent: ExecuteIntent, consumed: Consumed) -> Receipt
             confirmed = confirm(parts, intent.plan_id, claim)
             if not isinstance(confirmed, Window):
                 return Receipt(confirmed)
+            if confirmed.left_now_ms() <= 0:
+                return Receipt("claim_lost")
             order = replace(order, window=confirmed)
         return venue.submit(order, claim)
     except Exception as error:  # noqa: BLE001 - whatever it is, the request may have left before it

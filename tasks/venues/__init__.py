@@ -107,7 +107,9 @@ class Venue(Protocol):
         checks_claim: whether the venue checks claim, lease and kill switch in the very step that accepts an order,
             so that after a lost claim the absence of an order is sure at once. Only a venue inside our Redis can.
         window_ms: how long after the last check of the claim a request may be accepted, at most.
-        shows_within_ms: how long after the end of that window a lookup may still miss an order that was accepted.
+        shows_within_ms: how long after the end of that window a lookup may still miss an order that was accepted,
+            the error between the venue's clock and Redis' included. Both together must be well below
+            `tasks.lookup.BOUND_MS`: an order that may still come to light then ends as unknown.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """The last check before an order leaves for a venue outside Redis: once per plan, never later than the lease."""
 
 from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 import pytest
@@ -137,6 +138,17 @@ def test_a_switch_set_after_the_consumption_stops_the_order(bed: Bed, switch: st
     assert "kill_switch" == dispatch(bed.parts, intent_of(), claimed).answer
     assert [] == bed.venue.orders
     assert "submitted_ms" not in bed.record()
+
+
+def test_a_pause_after_the_check_is_noticed(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was paused for longer than its window while it asked does not even send."""
+    claimed = consumed(bed)
+    passed_s = count(0, WINDOW_MS / 1000)
+    monkeypatch.setattr("tasks.confirm.monotonic", lambda: next(passed_s))
+    monkeypatch.setattr("tasks.venues.monotonic", lambda: next(passed_s))
+
+    assert "claim_lost" == dispatch(bed.parts, intent_of(), claimed).answer
+    assert [] == bed.venue.orders
 
 
 def test_a_late_switch_ends_the_plan_as_blocked(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

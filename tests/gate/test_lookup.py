@@ -10,13 +10,15 @@ from tasks.consume import Busy, Claim, Consumed
 from tasks.dispatch import dispatch
 from tasks.errors import StoreUnavailable
 from tasks.intent import ExecuteIntent
+from tasks.keys import client_order_id
 from tasks.lookup import BOUND_MS, LEAST_MS, MISSES_WANTED, NotYet, look_up, stop_submitting
 from tasks.outcome import Outcome
+from tasks.parts import Parts
 from tasks.settings import Settings
 from tasks.venues import Receipt
 from tests.gate.far_bed import FILLED, NEW, SHOWS_WITHIN_MS, WINDOW_MS, Bed, one_after_the_other
 from tests.gate.test_record import consume
-from tests.helpers import grant, intent_of
+from tests.helpers import grant, hold, intent_of, orders_of
 
 #: An order that the venue could accept until the end of its window is surely shown from here on.
 SHOWN_BY_MS = WINDOW_MS + SHOWS_WITHIN_MS
@@ -256,6 +258,17 @@ def test_an_answer_that_outlasts_the_lease(bed: Bed, answer: Receipt, found: Rec
     assert bed.end() == told[0]
     assert (("EXECUTE", "") if found else ("BLOCKED", "interrupted")) == (told[0].decision, told[0].reason)
     assert 1 == len(bed.venue.orders)
+
+
+def test_a_paper_order_that_was_accepted_is_never_given_up(bed: Bed, make_parts: Callable[..., Parts]) -> None:
+    """The paper venue marks the record in the step that accepts: an order it cannot show any more is not absent."""
+    paper = replace(bed, parts=make_parts(bed.parts.settings))
+    hold(bed.client, bed.keys)
+    lost_claimant(paper, sent=True)
+    bed.client.delete(bed.keys.paper_order(client_order_id("plan-1")))
+
+    assert "order_unknown" == paper.end().reason
+    assert 1 == len(orders_of(bed.client, bed.keys))
 
 
 Change = Callable[[Bed], object]
