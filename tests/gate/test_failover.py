@@ -64,6 +64,7 @@ def restart(first: RealServer) -> None:
     first.start()
 
 
+@pytest.mark.fault("F14", "F15")
 def test_a_waiting_plan_from_before_a_restart_is_refused(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -83,6 +84,7 @@ def permits(keys: Keys, plan_id: str) -> list[str]:
     return [keys.permit(name, plan_id) for name in ("governor", "p33")]
 
 
+@pytest.mark.fault("F14", "F15")
 def test_a_registered_plan_from_before_a_restart_is_refused(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_registered_plan_from_before_a_restart_is_refused(
     assert "server_changed" == run_to_outcome(executor, intent_of()).reason
 
 
+@pytest.mark.fault("F14", "F15")
 def test_an_intent_created_before_a_restart_is_refused(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -113,6 +116,7 @@ def test_an_intent_created_before_a_restart_is_refused(
     assert run_to_outcome(executor, intent_of("new", created_at=now + 1)).executed
 
 
+@pytest.mark.fault("F14", "F15")
 def test_permits_from_before_a_restart_are_refused(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -134,6 +138,7 @@ GOVERNOR_AGAIN = '{"granted": true, "symbol": "BTCUSDT", "created_at": 2}'
 P33_AGAIN = '{"allow": true, "symbol": "BTCUSDT", "safe_close_qty": 0.008, "created_at": 2}'
 
 
+@pytest.mark.fault("F15", promise="what came after the restart executes")
 def test_business_goes_on_after_a_restart(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -146,6 +151,7 @@ def test_business_goes_on_after_a_restart(
     assert run_to_outcome(executor, intent_of()).executed
 
 
+@pytest.mark.fault("F15", promise="a stored outcome stays")
 def test_a_finished_plan_keeps_its_outcome_over_a_restart(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -160,6 +166,7 @@ def test_a_finished_plan_keeps_its_outcome_over_a_restart(
     assert 1 == len(orders_of(operator, keys)) == len(results_of(operator, keys))
 
 
+@pytest.mark.fault("F14")
 def test_a_consumption_that_an_old_copy_forgot_is_not_repeated(
     data: Path,
     tmp_path: Path,
@@ -193,6 +200,7 @@ def test_a_consumption_that_an_old_copy_forgot_is_not_repeated(
 
 
 @pytest.mark.parametrize("behind", [True, False], ids=["the-replica-missed-it", "the-replica-has-it"])
+@pytest.mark.fault("F14")
 def test_a_promoted_replica_repeats_nothing(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts, make_parts: Make, *, behind: bool
 ) -> None:
