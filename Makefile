@@ -11,10 +11,10 @@ ANY_SERVER := tests/gate tests/judges tests/transport tests/worker
 ANY_BROKER := tests/worker
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench pictures lock tables clean
+.PHONY: help setup demo test test-all check format bench pictures lock tables reliability clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements/all.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("permitwait needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; choose another: make PYTHON=python3.12 setup" if sys.version_info < (3, 11) else 0)'
@@ -39,9 +39,9 @@ test: $(STAMP) ## the tests, with a real server and real worker processes
 
 test-all: $(STAMP) ## also the long suites, and the gate and the workers on Redis 7 and with RabbitMQ
 	@failed=0; \
-	$(BIN)/python -m pytest -n 2 --dist worksteal || failed=1; \
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" --server=redis $(ANY_SERVER) || failed=1; \
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" --broker=rabbitmq $(ANY_BROKER) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal --record || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal --record -m "not long" --server=redis $(ANY_SERVER) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal --record -m "not long" --broker=rabbitmq $(ANY_BROKER) || failed=1; \
 	exit $$failed
 
 check: $(STAMP) ## formatter, linter, type checker, generated documents
@@ -49,6 +49,7 @@ check: $(STAMP) ## formatter, linter, type checker, generated documents
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m ops.tables --check
+	@$(BIN)/python -m tests.matrix --check
 
 format: $(STAMP) ## format the code, fix what the linter can fix
 	@$(BIN)/ruff format .
@@ -57,8 +58,12 @@ format: $(STAMP) ## format the code, fix what the linter can fix
 bench: $(STAMP) ## every workload against a stock Celery task: table here, JSON in bench/results/ (ARGS="wait --runs 5")
 	@$(BIN)/python -m bench $(ARGS)
 
-tables: $(STAMP) ## write the generated parts of the documents (JSON Schema, tables)
+tables: $(STAMP) ## write the generated parts of the documents (JSON Schema, tables, fault matrix)
 	@$(BIN)/python -m ops.tables
+	@$(BIN)/python -m tests.matrix
+
+reliability: $(STAMP) ## put the results of the last test-all into the fault matrix of docs/reliability.md
+	@$(BIN)/python -m tests.matrix --take
 
 pictures: $(STAMP) ## take the pictures of the dashboard for docs/ (needs Debian's chromium and chromium-driver)
 	@$(BIN)/python -m tests.browser.pictures docs/pictures

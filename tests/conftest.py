@@ -14,6 +14,8 @@ from tasks.parts import make_parts as assemble_parts
 from tasks.settings import GovernorSettings, PositionSettings, Settings
 from tasks.store import Store, connect
 from tests import servers
+from tests.faults import check_markers
+from tests.record import Recorder
 from tests.servers import RealServer
 
 _numbers = count(1)
@@ -37,15 +39,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=servers.BROKERS[0],
         help="broker of the tests: that Redis, or a RabbitMQ node of our own",
     )
+    group.addoption("--record", action="store_true", help="write down how tests of faults ended, for the fault matrix")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the servers before the first test asks for one."""
-    servers.choose(config.getoption("--server"), config.getoption("--broker"))
+    server, broker = config.getoption("--server"), config.getoption("--broker")
+    servers.choose(server, broker)
+    # Of several test processes the one that collects the reports.
+    if config.getoption("--record") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(server, broker))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about the other broker."""
+    """See that markers of faults are right, and leave out what is about the other broker."""
+    check_markers(items)
     chosen = config.getoption("--broker")
     other = [item for item in items if any(mark.args != (chosen,) for mark in item.iter_markers("broker"))]
     config.hook.pytest_deselected(items=other)

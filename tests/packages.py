@@ -10,19 +10,25 @@ import pytest
 PACKAGES: Final = {
     "redis-server": "redis-server",
     "rabbitmq-server": "rabbitmq-server",
+    "rabbitmqctl": "rabbitmq-server",
     "epmd": "rabbitmq-server",
     "chromium": "chromium",
     "promtool": "prometheus",
     "faketime": "faketime",
 }
 
-#: What stands on the PATH of Debian under this name changes the user; this one runs as whoever starts it.
+#: What stands on the PATH of Debian under these names changes the user; this runs as whoever starts it.
 _BEFORE_PATH: Final = "/usr/lib/rabbitmq/bin"
 
 
+def installed(program: str) -> str | None:
+    """Path of a program; None where it is missing."""
+    return shutil.which(program, path=os.pathsep.join((_BEFORE_PATH, os.environ.get("PATH", os.defpath))))
+
+
 def need(program: str) -> str:
-    """Path of an installed program. Where it is missing the test is skipped, and fails where `CI=true`."""
-    path = shutil.which(program, path=os.pathsep.join((_BEFORE_PATH, os.environ.get("PATH", os.defpath))))
+    """Path of a program. Where it is missing the test is skipped, and fails where `CI=true`."""
+    path = installed(program)
     if path:
         return path
     lacking = f"{program} is missing: apt-get install {PACKAGES[program]}"

@@ -1,5 +1,6 @@
 """The gate's main promises, one by one, on a real server with the shipped scripts."""
 
+import pytest
 import redis
 
 from tasks.keys import Keys
@@ -22,6 +23,7 @@ def test_both_permits_make_one_order(client: redis.Redis, keys: Keys, parts: Par
     assert 1 == len(results_of(client, keys))
 
 
+@pytest.mark.fault("F7")
 def test_a_repeat_gets_the_same_outcome(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """The same plan sent again changes nothing and answers the same, even with fresh permits lying there."""
     hold(client, keys)

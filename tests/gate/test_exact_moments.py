@@ -58,6 +58,7 @@ def ready_plan(client: redis.Redis, keys: Keys, parts: Parts, **fields: Any) -> 
 
 
 @pytest.mark.parametrize(("late_ms", "consumes"), [(-1, True), (0, False), (1, False)])
+@pytest.mark.fault("F11", "F12")
 def test_the_deadline_is_exact(
     client: redis.Redis,
     keys: Keys,
@@ -77,6 +78,7 @@ def test_the_deadline_is_exact(
 
 
 @pytest.mark.parametrize(("late_ms", "reason"), [(-1, ""), (0, "deadline_passed"), (1, "deadline_passed")])
+@pytest.mark.fault("F11")
 def test_the_verdict_at_the_deadline_is_exact(
     client: redis.Redis, keys: Keys, parts: Parts, clock: Clock, late_ms: int, reason: str
 ) -> None:
@@ -93,6 +95,7 @@ def test_the_verdict_at_the_deadline_is_exact(
 
 
 @pytest.mark.parametrize(("late_ms", "consumes"), [(0, True), (1, False)])
+@pytest.mark.fault("F23")
 def test_the_age_of_an_intent_is_exact(
     client: redis.Redis,
     keys: Keys,
@@ -133,6 +136,7 @@ CHANGES: dict[str, Callable[[redis.Redis, Keys, str], object]] = {
 
 @pytest.mark.parametrize("name", ["governor", "p33"])
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.fault("F22", "F23", promise="nothing that was judged and then changed is consumed")
 def test_what_changed_after_the_look_is_not_consumed(
     client: redis.Redis, keys: Keys, parts: Parts, change: str, name: str
 ) -> None:

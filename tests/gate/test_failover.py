@@ -67,6 +67,7 @@ def restart(first: RealServer) -> None:
     first.start()
 
 
+@pytest.mark.fault("F14", "F15")
 def test_a_waiting_plan_from_before_a_restart_is_refused(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -86,6 +87,7 @@ def permits(keys: Keys, plan_id: str) -> list[str]:
     return [keys.permit(name, plan_id) for name in ("governor", "p33")]
 
 
+@pytest.mark.fault("F14", "F15")
 def test_a_registered_plan_from_before_a_restart_is_refused(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -100,6 +102,7 @@ def test_a_registered_plan_from_before_a_restart_is_refused(
     assert "server_changed" == run_to_outcome(executor, intent_of()).reason
 
 
+@pytest.mark.fault("F14", "F15")
 def test_an_intent_created_before_a_restart_is_refused(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -116,6 +119,7 @@ def test_an_intent_created_before_a_restart_is_refused(
     assert run_to_outcome(executor, intent_of("new", created_at=now + 1)).executed
 
 
+@pytest.mark.fault("F14", "F15")
 def test_permits_from_before_a_restart_are_refused(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -137,6 +141,7 @@ GOVERNOR_AGAIN = '{"granted": true, "symbol": "BTCUSDT", "created_at": 2}'
 P33_AGAIN = '{"allow": true, "symbol": "BTCUSDT", "safe_close_qty": 0.008, "created_at": 2}'
 
 
+@pytest.mark.fault("F15", promise="what came after the restart executes")
 def test_business_goes_on_after_a_restart(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -149,6 +154,7 @@ def test_business_goes_on_after_a_restart(
     assert run_to_outcome(executor, intent_of()).executed
 
 
+@pytest.mark.fault("F15", promise="a stored outcome stays")
 def test_a_finished_plan_keeps_its_outcome_over_a_restart(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
 ) -> None:
@@ -163,6 +169,7 @@ def test_a_finished_plan_keeps_its_outcome_over_a_restart(
     assert 1 == len(orders_of(operator, keys)) == len(results_of(operator, keys))
 
 
+@pytest.mark.fault("F14")
 def test_a_consumption_that_an_old_copy_forgot_is_not_repeated(
     data: Path,
     tmp_path: Path,
@@ -196,6 +203,7 @@ def test_a_consumption_that_an_old_copy_forgot_is_not_repeated(
 
 
 @pytest.mark.parametrize("behind", [True, False], ids=["the-replica-missed-it", "the-replica-has-it"])
+@pytest.mark.fault("F14")
 def test_a_promoted_replica_repeats_nothing(
     first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts, make_parts: Make, *, behind: bool
 ) -> None:

@@ -338,6 +338,7 @@ def test_the_model_is_small() -> None:
 
 # Only a failure takes long: it is worth shrinking.
 @pytest.mark.timeout(400)
+@pytest.mark.fault("F1", "F2", "F7")
 def test_random_histories_agree_with_the_model(
     client: redis.Redis,
     namespace: str,

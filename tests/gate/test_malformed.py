@@ -245,6 +245,7 @@ def assert_lives(client: redis.Redis, keys: Keys, executor: Parts) -> None:
 
 
 @pytest.mark.parametrize(("name", "raw", "reason", "told"), ALL_CASES)
+@pytest.mark.fault("F22")
 def test_a_malformed_permit_blocks(
     client: redis.Redis, keys: Keys, executor: Parts, name: str, raw: str | bytes, reason: str, told: str
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_malformed_permit_blocks(
 
 @pytest.mark.parametrize("kind", ["hash", "list", "set", "zset", "stream"])
 @pytest.mark.parametrize("name", GRANTING)
+@pytest.mark.fault("F24")
 def test_a_permit_of_another_redis_type_blocks(
     client: redis.Redis, keys: Keys, executor: Parts, name: str, kind: str
 ) -> None:
@@ -307,6 +309,7 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize(("governor_permit", "p33_permit", "qty"), ACCEPTED.values(), ids=ACCEPTED)
+@pytest.mark.fault("F22", promise="what the contract allows executes")
 def test_an_unusual_but_well_formed_permit_counts(
     client: redis.Redis, keys: Keys, parts: Parts, governor_permit: str, p33_permit: str, qty: str
 ) -> None:

@@ -147,6 +147,7 @@ def permits_left(client: redis.Redis, keys: Keys, plan_id: str = "plan-1") -> in
     return int(client.exists(keys.permit("governor", plan_id), keys.permit("p33", plan_id)))
 
 
+@pytest.mark.fault("F17")
 def test_a_lost_answer_is_asked_for_again(
     operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_lost_answer_is_asked_for_again(
 
 
 @pytest.mark.parametrize(("when", "decision", "ordered"), [("after", "EXECUTE", 1), ("before", "BLOCKED", 0)])
+@pytest.mark.fault("F1", "F2", "F17", "F28")
 def test_an_order_is_never_sent_again(
     operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts, when: str, decision: str, ordered: int
 ) -> None:
@@ -186,6 +188,7 @@ def test_a_lookup_waits_for_redis(operator: redis.Redis, keys: Keys, hooked: Hoo
 
 
 @pytest.mark.parametrize("first", range(7))
+@pytest.mark.fault("F2", "F17")
 def test_any_two_losses_end_in_one_truth(
     operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts, first: int
 ) -> None:
@@ -241,6 +244,7 @@ TROUBLES: Final[dict[str, tuple[Change, Change]]] = {
 
 @pytest.mark.parametrize("call", [LOOK, CONSUME, ORDER, FINISH])
 @pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.fault("F19", "F21")
 def test_trouble_at_any_call_ends_in_the_truth(
     own: RealServer,
     operator: redis.Redis,
@@ -271,6 +275,7 @@ def test_trouble_at_any_call_ends_in_the_truth(
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.fault("F19", "F21")
 def test_an_outage_that_outlasts_the_wait_is_named(
     own: RealServer, operator: redis.Redis, keys: Keys, executor: Parts, trouble: str
 ) -> None:
@@ -303,6 +308,7 @@ def test_an_outage_that_outlasts_the_wait_is_named(
 @pytest.mark.parametrize(
     "key", ["record", "open", "timeline", "results", "position", "orders", "order", "counter", "switch", "block"]
 )
+@pytest.mark.fault("F24")
 def test_a_key_of_the_wrong_type_is_not_half_a_step(
     operator: redis.Redis, keys: Keys, executor: Parts, key: str
 ) -> None:
@@ -334,6 +340,7 @@ def test_a_key_of_the_wrong_type_is_not_half_a_step(
     assert 0 == operator.zcard(keys.open)
 
 
+@pytest.mark.fault("F16")
 def test_scripts_may_be_lost_at_any_time(
     operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts
 ) -> None:
@@ -348,6 +355,7 @@ def test_scripts_may_be_lost_at_any_time(
     assert 1 == orders(operator, keys)
 
 
+@pytest.mark.fault("F14")
 def test_a_consumption_that_is_not_durable_orders_nothing(client: redis.Redis, keys: Keys, settings: Settings) -> None:
     """Where acknowledgements are wanted, a server without AOF and replicas consumes, and then nothing is ordered."""
     hold(client, keys)
@@ -359,6 +367,7 @@ def test_a_consumption_that_is_not_durable_orders_nothing(client: redis.Redis, k
     assert 0 == permits_left(client, keys)
 
 
+@pytest.mark.fault("F14")
 def test_a_durable_consumption_is_ordered(operator: redis.Redis, keys: Keys, executor: Parts) -> None:
     """Where one acknowledgement is wanted, an append-only file that is written at once is one, if the server tells."""
     parts = parts_of(operator, executor.settings.model_copy(update={"consume_acks": 1}))
@@ -368,6 +377,7 @@ def test_a_durable_consumption_is_ordered(operator: redis.Redis, keys: Keys, exe
     assert int(outcome.executed) == int(tells_of_its_file(operator)) == orders(operator, keys)
 
 
+@pytest.mark.fault("F14", "F17")
 def test_a_lost_answer_does_not_count_as_an_acknowledgement(
     operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts
 ) -> None:
@@ -381,6 +391,7 @@ def test_a_lost_answer_does_not_count_as_an_acknowledgement(
     assert 0 == orders(operator, keys)
 
 
+@pytest.mark.fault("F14", "F21")
 def test_a_server_lost_before_a_durable_consumption(
     own: RealServer, operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts
 ) -> None:

@@ -272,6 +272,7 @@ def test_an_off_switch_stops_nothing(switch: str, client: redis.Redis, keys: Key
 
 
 @pytest.mark.parametrize("loss", ["lease over", "taken over", "ended"])
+@pytest.mark.fault("F1", promise="a claimant that wakes up after its lease orders nothing")
 def test_a_frozen_claimant_cannot_order(loss: str, client: redis.Redis, keys: Keys, late: Parts) -> None:
     """A claimant that wakes up after its claim is over orders nothing and concludes nothing."""
 
@@ -297,6 +298,7 @@ def test_a_frozen_claimant_cannot_order(loss: str, client: redis.Redis, keys: Ke
     assert "0.062" == position(client, keys)
 
 
+@pytest.mark.fault("F14")
 def test_no_order_without_a_record(client: redis.Redis, keys: Keys, late: Parts) -> None:
     """A record that vanished between consumption and submission is a lost claim."""
     cast("LateVenue", late.venue).meanwhile = lambda: client.delete(keys.record("plan-1"))

@@ -61,6 +61,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+@pytest.mark.fault("F5", "F7")
 def test_one_of_many_executors_consumes(
     client: redis.Redis,
     keys: Keys,

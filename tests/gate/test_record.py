@@ -59,6 +59,7 @@ def is_open(client: redis.Redis, keys: Keys, plan_id: str = "plan-1") -> bool:
     return client.zscore(keys.open, plan_id) is not None
 
 
+@pytest.mark.fault("F11")
 def test_the_deadline_is_set_once(client: redis.Redis, keys: Keys, settings: Settings, make_parts: MakeParts) -> None:
     """A second executor with another wait, and any number of looks, leave the deadline where the first one put it."""
     patient = make_parts(settings.model_copy(update={"permit_wait_ms": 50_000}))
@@ -74,6 +75,7 @@ def test_the_deadline_is_set_once(client: redis.Redis, keys: Keys, settings: Set
     assert (1, 2) == (first.attempts, second.attempts)
 
 
+@pytest.mark.fault("F17")
 def test_a_look_sent_twice_is_one_attempt(parts: Parts) -> None:
     """A look that is re-sent with its token counts once and tells the same."""
     first, second = (parts.gate.look(intent_of(), "first") for _ in range(2))
@@ -83,6 +85,7 @@ def test_a_look_sent_twice_is_one_attempt(parts: Parts) -> None:
     assert (1, first.deadline_ms) == (second.attempts, second.deadline_ms)
 
 
+@pytest.mark.fault("F17")
 def test_a_consumption_sent_twice_is_one(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """The same token asked again gets the same claim, and fresh permits that came meanwhile are not touched."""
     grant(client, keys, "plan-1")
@@ -101,6 +104,7 @@ def test_a_consumption_sent_twice_is_one(client: redis.Redis, keys: Keys, parts:
 
 
 @pytest.mark.parametrize("leaving", ["waiting", "consumed"])
+@pytest.mark.fault("F17")
 def test_an_end_sent_twice_is_one(client: redis.Redis, keys: Keys, parts: Parts, leaving: str) -> None:
     """The same end sent again is recorded once and told the same; another token's is told what was stored."""
     grant(client, keys, "plan-1")
@@ -116,6 +120,7 @@ def test_an_end_sent_twice_is_one(client: redis.Redis, keys: Keys, parts: Parts,
     assert 1 == events(client, keys).count("ended")
 
 
+@pytest.mark.fault("F5")
 def test_a_claim_excludes_others(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """While a claim stands every other attempt is told how long at most, and the plan stays with its claimant."""
     grant(client, keys, "plan-1")
@@ -129,6 +134,7 @@ def test_a_claim_excludes_others(client: redis.Redis, keys: Keys, parts: Parts) 
     assert "consumed" == record_of(client, keys, "plan-1")["state"]
 
 
+@pytest.mark.fault("F1", "F4")
 def test_an_abandoned_claim_passes_to_one(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """After the lease exactly one attempt takes the claim over; the former claimant can neither order nor end."""
     hold(client, keys)
@@ -148,6 +154,7 @@ def test_an_abandoned_claim_passes_to_one(client: redis.Redis, keys: Keys, parts
     assert 1 == events(client, keys).count("claim_taken_over")
 
 
+@pytest.mark.fault("F2")
 def test_an_order_of_a_lost_claimant_is_adopted(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """A claimant lost after its order was accepted: the plan ends as executed, with the same facts as otherwise."""
     hold(client, keys)
@@ -192,6 +199,7 @@ def test_a_dry_run_does_not_deny_an_order(
     assert 1 == len(orders_of(client, keys))
 
 
+@pytest.mark.fault("F1")
 def test_a_lost_claimant_without_an_order_is_interrupted(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """A claimant lost before its order: the plan ends as interrupted, and fresh permits do not revive it."""
     hold(client, keys)
@@ -237,6 +245,7 @@ def test_a_dry_run_consumes_and_orders_nothing(
 
 @pytest.mark.parametrize("other", [{"symbol": "ETHUSDT"}, {"action": "PARTIAL_50"}])
 @pytest.mark.parametrize("consumed", [False, True])
+@pytest.mark.fault("F7")
 def test_a_conflict_touches_nothing(
     client: redis.Redis,
     keys: Keys,
@@ -269,6 +278,7 @@ def test_a_conflict_touches_nothing(
         assert run_to_outcome(parts, intent_of()).executed
 
 
+@pytest.mark.fault("F7")
 def test_the_stored_outcome_wins(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """A finished plan answers every message with its outcome, one with other content too; nothing is put aside."""
     hold(client, keys)
@@ -290,6 +300,7 @@ def refusal_of(parts: Parts, task_id: str, message: object) -> Outcome:
 
 
 @pytest.mark.parametrize("message", [{"plan_id": "plan-1", "symbol": 5}, {"symbol": "BTCUSDT"}, "text", None])
+@pytest.mark.fault("F25", "F36")
 def test_an_invalid_message_gets_one_result_entry(
     client: redis.Redis, keys: Keys, parts: Parts, message: object
 ) -> None:
@@ -313,6 +324,7 @@ def test_an_invalid_message_gets_one_result_entry(
         ({"kill_score": "x"}, "invalid_intent"),
     ],
 )
+@pytest.mark.fault("F36")
 def test_an_invalid_message_does_not_touch_a_known_plan(
     client: redis.Redis, keys: Keys, parts: Parts, fields: dict[str, object], reason: str
 ) -> None:

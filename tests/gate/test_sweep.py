@@ -7,6 +7,7 @@ from dataclasses import replace
 from threading import Event, Semaphore
 from typing import Any
 
+import pytest
 import redis
 
 from tasks.act import Again, execute_once
@@ -27,6 +28,7 @@ def overdue(client: redis.Redis, keys: Keys, plan_id: str) -> None:
     client.zadd(keys.open, {plan_id: 1})
 
 
+@pytest.mark.fault("F4", "F9")
 def test_a_plan_without_a_worker_ends_once(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """A plan that was taken up and left alone ends as missing, with one result entry, and is reported."""
     assert isinstance(execute_once(parts, intent_of()), Again)
@@ -49,6 +51,7 @@ def test_a_plan_that_is_not_overdue_is_left_alone(client: redis.Redis, keys: Key
     assert "waiting" == record_of(client, keys, "plan-1")["state"]
 
 
+@pytest.mark.fault("F25")
 def test_unreadable_records_stand_in_nobodys_way(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """More records that cannot be read than one batch holds, all longer overdue, and the plan behind them ends."""
     for number in range(450):
@@ -63,6 +66,7 @@ def test_unreadable_records_stand_in_nobodys_way(client: redis.Redis, keys: Keys
     assert 450 == client.zcard(keys.open)
 
 
+@pytest.mark.fault("F1")
 def test_a_lost_claim_is_looked_up_and_never_submitted(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """A plan whose permits were consumed by a lost attempt ends as interrupted where the venue has no order."""
     hold(client, keys)

@@ -192,6 +192,7 @@ def bench_of_three(
 @pytest.mark.parametrize("blocked", [False, True], ids=["no block record", "block record"])
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("governor", STATES)
+@pytest.mark.fault("F23")
 def test_two_permits(bench: Bench, governor: str, when: str, blocked: bool) -> None:  # noqa: FBT001 - a case
     """Each pair of permits executes, waits or blocks as the contract's table says, and leaves just that behind."""
     for p33 in STATES:
@@ -206,6 +207,7 @@ def test_two_permits(bench: Bench, governor: str, when: str, blocked: bool) -> N
 
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("p26", STATES)
+@pytest.mark.fault("F23")
 def test_a_third_required_permit(bench_of_three: Bench, p26: str, when: str) -> None:
     """With p26 required as well, its own verdict counts, and absence is named permit by permit."""
     cases = [
@@ -270,6 +272,7 @@ def test_a_switch_of_another_type_is_set(bench: Bench) -> None:
     assert [expected_effect("kill_switch")] == bench.effects()
 
 
+@pytest.mark.fault("F7")
 def test_a_stored_outcome_comes_first(bench: Bench) -> None:
     """A plan that has its outcome answers with it, whatever is set and whatever the message says now."""
     bench.try_plan({"governor": "granting", "p33": "granting"}, "before")

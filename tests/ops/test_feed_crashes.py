@@ -146,6 +146,7 @@ def test_a_plan_published_before_the_first_feed_is_sent(stand: FeedStand) -> Non
     assert ["plan-1"] == stand.sent()
 
 
+@pytest.mark.fault("F9", promise="the feed keeps the plan and sends it later")
 def test_a_broker_that_takes_nothing_loses_nothing(stand: FeedStand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the broker takes no message the entry stays unacknowledged, and is sent when it does."""
     monkeypatch.setattr(feed_module, "RECLAIM_AFTER_MS", 0)
@@ -198,6 +199,7 @@ def test_a_server_that_is_gone_is_waited_for(settings: Settings, monkeypatch: py
 # The command
 
 
+@pytest.mark.fault("F7", promise="the plan that a killed feed sent twice is one")
 def test_a_killed_feed_loses_nothing(stand: FeedStand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in the middle of its work, the feed's rest is sent by the next; at most one plan goes twice."""
     plans = [f"plan-{number}" for number in range(500)]

@@ -15,6 +15,7 @@ from workers import junk
 
 
 @pytest.mark.parametrize("entry", [*RUNS.values(), *JUNK.values()], ids=[*RUNS, *JUNK])
+@pytest.mark.fault("F4", "F25")
 def test_what_a_dead_worker_took_comes_back_or_is_set_aside(
     server: RealServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any] | bytes
 ) -> None:
@@ -35,6 +36,7 @@ def test_what_a_dead_worker_took_comes_back_or_is_set_aside(
 
 
 @pytest.mark.parametrize("skew_s", [-3600.0, -30.0, 30.0, 3600.0])
+@pytest.mark.fault("F12")
 def test_a_skewed_clock_restores_nothing_early_or_late(
     server: RealServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, skew_s: float
 ) -> None:

@@ -48,6 +48,7 @@ def test_acknowledgements_of_one_turn_go_together(server: RealServer, client: re
         assert (1, 1) == (stats["cmdstat_zrem"]["calls"], stats["cmdstat_hdel"]["calls"])
 
 
+@pytest.mark.fault("F26")
 def test_an_acknowledgement_whose_reply_is_lost_is_sent_again(server: RealServer, client: redis.Redis) -> None:
     """The connection ends under it: on the next one the mark goes all the same."""
     with consuming(server) as consumer:
@@ -157,6 +158,7 @@ class _Deaf:
         return found
 
 
+@pytest.mark.fault("F16")
 def test_a_forgotten_script_is_sent_again(server: RealServer, client: redis.Redis) -> None:
     """SCRIPT FLUSH between two calls."""
     with consuming(server) as consumer:
@@ -183,6 +185,7 @@ def test_a_lost_reply_loses_nothing(server: RealServer, client: redis.Redis) -> 
         assert sorted(sent + more) == sorted(marked(client))
 
 
+@pytest.mark.fault("F26")
 def test_what_a_closed_channel_took_goes_to_the_next(server: RealServer, client: redis.Redis) -> None:
     """A connection that is lost for good: the next channel of this process asks for what was on its way."""
     with consuming(server) as consumer:
@@ -200,6 +203,7 @@ def test_what_a_closed_channel_took_goes_to_the_next(server: RealServer, client:
     assert (sorted(sent), []) == (sorted(queued(client)), marked(client))
 
 
+@pytest.mark.fault("F27")
 def test_what_is_on_its_way_goes_back_when_the_channel_closes(server: RealServer, client: redis.Redis) -> None:
     """A stop in good order between call and reply: the entries are in their queue again, at once."""
     with consuming(server) as consumer:
@@ -212,6 +216,7 @@ def test_what_is_on_its_way_goes_back_when_the_channel_closes(server: RealServer
     assert (sorted(sent), []) == (sorted(queued(client)), marked(client))
 
 
+@pytest.mark.fault("F19")
 def test_a_full_server_takes_nothing(server: RealServer, client: redis.Redis) -> None:
     """The mark is written before the entry leaves its queue: out of memory, it stays there, and comes later."""
     with consuming(server) as consumer:
@@ -228,6 +233,7 @@ def test_a_full_server_takes_nothing(server: RealServer, client: redis.Redis) ->
         assert sent == consumer.ids
 
 
+@pytest.mark.fault("F24")
 def test_a_key_that_is_no_queue_keeps_nobody_from_the_others(server: RealServer, client: redis.Redis) -> None:
     """A queue's key of another type is passed over until it is mended."""
     with consuming(server) as consumer:
@@ -241,6 +247,7 @@ def test_a_key_that_is_no_queue_keeps_nobody_from_the_others(server: RealServer,
         assert sorted(sent) == sorted(consumer.ids) == sorted(marked(client))
 
 
+@pytest.mark.fault("F24")
 def test_a_broken_index_takes_nothing(server: RealServer, client: redis.Redis) -> None:
     """A key of another type is met before the first write: nothing is marked that is still in its queue."""
     with consuming(server) as consumer:
@@ -256,6 +263,7 @@ def test_a_broken_index_takes_nothing(server: RealServer, client: redis.Redis) -
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.fault("F15", "F26", promise="a message is in its queue or marked, never in neither")
 def test_a_server_that_is_killed_keeps_every_message(server: RealServer, client: redis.Redis, how: int) -> None:
     """Restarted from its AOF: each message is in its queue or marked, never in neither, never in both."""
     with consuming(server, prefetch=50) as consumer:
@@ -268,6 +276,7 @@ def test_a_server_that_is_killed_keeps_every_message(server: RealServer, client:
         assert sorted(sent) == sorted(queued(client) + marked(client))
 
 
+@pytest.mark.fault("F26")
 def test_a_silent_server_is_left(server: RealServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """A half-open connection never becomes readable: without a reply in time a new one is made."""
     monkeypatch.setattr(take, "SILENT_S", 0.2)

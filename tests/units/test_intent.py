@@ -106,6 +106,7 @@ BAD_FIELDS: dict[str, list[object]] = {
     ("name", "value"),
     [pytest.param(name, value, id=f"{name}={value!a}"[:60]) for name, values in BAD_FIELDS.items() for value in values],
 )
+@pytest.mark.fault("F36")
 def test_wrong_types_are_refused(name: str, value: object) -> None:
     """Nothing is coerced: each wrong value is refused, by the name of its field."""
     with pytest.raises(InvalidIntent) as refused:

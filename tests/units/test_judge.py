@@ -130,6 +130,7 @@ def _meet(first: str, later: str) -> bool:
 
 
 @pytest.mark.parametrize("first", FINDINGS)
+@pytest.mark.fault("F23")
 def test_the_first_finding_wins(first: str) -> None:
     """With any later finding there as well, the reason is that of the earlier check."""
     reason, change = FINDINGS[first]
@@ -305,6 +306,7 @@ def test_ttl_as_redis_tells_it() -> None:
         ).map(lambda value: json.dumps(value).encode()),
     ),
 )
+@pytest.mark.fault("F22")
 def test_arbitrary_bytes_never_open_the_gate(name: str, raw: bytes) -> None:
     """Whatever stands in a permit's place, the judge answers, and never with consent."""
     case = Case()

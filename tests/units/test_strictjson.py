@@ -89,6 +89,7 @@ def test_size_and_depth_up_to_the_limit() -> None:
         (b'{"a": -1e-99999999999999999999}', "not a usable number"),
     ],
 )
+@pytest.mark.fault("F22")
 def test_what_is_refused(raw: bytes, told: str) -> None:
     """Each refusal says what was found, in one printable line."""
     with pytest.raises(NotStrict) as refused:
@@ -117,6 +118,7 @@ def test_values_are_described_in_one_short_line(value: object, text: str) -> Non
 
 @settings(max_examples=300, deadline=None, database=None, derandomize=True)
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]":,0123456789.eE+-\\ naNtrufls', max_size=60).map(str.encode))
+@pytest.mark.fault("F22")
 def test_anything_else_is_refused_with_the_one_error(raw: bytes) -> None:
     """Arbitrary bytes either are an object or are refused as not strict; no other error leaves the parser."""
     try:

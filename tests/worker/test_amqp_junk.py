@@ -90,6 +90,7 @@ JUNK: dict[str, tuple[bytes, dict[str, Any]]] = {
 
 @only_rabbitmq
 @pytest.mark.parametrize(("body", "properties"), JUNK.values(), ids=JUNK.keys())
+@pytest.mark.fault("F25")
 def test_junk_is_set_aside(live: tuple[Site, Worker, Any], body: bytes, properties: dict[str, Any]) -> None:
     """What no worker can run is kept for the operator, once, and rejected; the same process goes on."""
     site, worker, channel = live
@@ -114,6 +115,7 @@ class Bomb:
 
 
 @only_rabbitmq
+@pytest.mark.fault("F36")
 def test_only_json_is_read(live: tuple[Site, Worker, Any], tmp_path: Path) -> None:
     """A body in another format is refused unread: reading pickle would run code."""
     site, worker, channel = live
@@ -141,6 +143,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
 
 @only_rabbitmq
 @pytest.mark.parametrize(("body", "properties", "line"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.fault("F25", "F36")
 def test_celery_still_refuses(
     live: tuple[Site, Worker, Any], body: bytes, properties: dict[str, Any], line: str
 ) -> None:
@@ -158,6 +161,7 @@ def test_celery_still_refuses(
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"null", b'{"type": 5}', b"[" * 100_000, b'{"method": 5}'], ids=lambda body: repr(body)[:20]
 )
+@pytest.mark.fault("F25")
 def test_a_junk_broadcast_is_dropped(live: tuple[Site, Worker, Any], exchange: str, body: bytes) -> None:
     """Junk among control commands and events ends no worker."""
     site, worker, channel = live

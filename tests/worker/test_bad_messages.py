@@ -104,6 +104,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("kwargs", INVALID.values(), ids=INVALID.keys())
+@pytest.mark.fault("F25", "F36")
 def test_an_invalid_intent_is_recorded(site: Site, kwargs: dict[str, Any]) -> None:
     """What is no intent ends as `invalid_intent`: the task's result, one result entry under its id, no record."""
     task_id = f"invalid-{next(_numbers)}"
@@ -120,6 +121,7 @@ def test_an_invalid_intent_is_recorded(site: Site, kwargs: dict[str, Any]) -> No
     assert 0 == site.client.exists(site.keys.record(task_id), site.keys.record("good-1"))
 
 
+@pytest.mark.fault("F36")
 def test_positional_arguments_are_no_intent(site: Site) -> None:
     """A valid intent in the wrong place is refused: there is one way to say EXECUTE."""
     sent = site.producer.send_task("tasks.execute", args=(GOOD,), task_id="positional", queue="execute")
@@ -166,6 +168,7 @@ def test_a_repeated_invalid_message_has_one_entry(site: Site) -> None:
         ("created_at", "now", ("BLOCKED", "invalid_intent"), ("BLOCKED", "invalid_intent")),
     ],
 )
+@pytest.mark.fault("F7", "F36")
 def test_a_known_plan_is_not_touched(
     site: Site, field: str, value: str, waiting: tuple[str, str], ended: tuple[str, str]
 ) -> None:
@@ -201,6 +204,7 @@ class Bomb:
 
 
 @pytest.mark.broker("redis")
+@pytest.mark.fault("F36")
 def test_only_json_is_read(live: tuple[Site, Worker], tmp_path: Path) -> None:
     """A body in another format is refused unread: reading pickle would run code."""
     site, worker = live
@@ -217,6 +221,7 @@ def test_only_json_is_read(live: tuple[Site, Worker], tmp_path: Path) -> None:
     assert not mark.exists()
 
 
+@pytest.mark.fault("F25")
 def test_an_unknown_task_is_refused(live: tuple[Site, Worker]) -> None:
     """A task that is not ours is discarded with its name in the log."""
     site, worker = live
@@ -286,6 +291,7 @@ UNREADABLE: dict[str, dict[str, Any] | bytes] = {
 
 @pytest.mark.broker("redis")
 @pytest.mark.parametrize("entry", UNREADABLE.values(), ids=UNREADABLE.keys())
+@pytest.mark.fault("F25")
 def test_an_unreadable_entry_is_refused(live: tuple[Site, Worker], entry: dict[str, Any] | bytes) -> None:
     """An entry that is no task message leaves the queue, is not kept for ever, and stops nothing."""
     site, worker = live
@@ -320,6 +326,7 @@ def test_nesting_is_answered_or_refused(site: Site) -> None:
         ({}, {"chain": {"a": 1}}),
     ],
 )
+@pytest.mark.fault("F25", "F36")
 def test_odd_headers_lose_no_plan(live: tuple[Site, Worker], headers: dict[str, Any], embed: dict[str, Any]) -> None:
     """A valid intent among odd headers is executed or set aside; it does not stay in the worker for ever."""
     site, worker = live

@@ -105,6 +105,7 @@ def check_each_executed_once(
     assert [] == [line for worker in workers for line in worker.lines("Traceback")]
 
 
+@pytest.mark.fault("F5", "F7")
 def test_two_workers_execute_every_plan_once(site: Site, workers: list[Worker]) -> None:
     """300 plans, each sent twice to two workers, permits early and late: one order, result and OK line each."""
     plan_ids = [f"twice-{number}" for number in range(300)]
@@ -118,6 +119,7 @@ def test_two_workers_execute_every_plan_once(site: Site, workers: list[Worker]) 
 @pytest.mark.parametrize(
     ("pool", "concurrency", "number", "plans"), [("prefork", 2, 2, 60), ("solo", 1, 1, 10)], ids=["prefork", "solo"]
 )
+@pytest.mark.fault("F5", "F7")
 def test_other_pools_keep_the_promise(pool: str, concurrency: int, number: int, plans: int) -> None:
     """Prefork and solo keep it too: every plan sent twice becomes one order, one result, one OK line."""
     plan_ids = [f"pool-{place}" for place in range(plans)]
@@ -159,6 +161,7 @@ def test_submit_returns_a_handle_that_reads_the_outcome(
     assert outcome.as_result() == AsyncResult("submitted", app=celery_setup.app).get(timeout=30)
 
 
+@pytest.mark.fault("F7")
 def test_submit_twice_is_one_plan(site: Site, celery_setup: CeleryTestSetup, settings: Settings) -> None:
     """The same plan submitted again, while it waits and after its end, has the one outcome and the one order."""
     hold(site.client, site.keys, "1", SYMBOLS[3])
@@ -175,6 +178,7 @@ def test_submit_twice_is_one_plan(site: Site, celery_setup: CeleryTestSetup, set
         assert 1 == len(of_plans(stream(site.client, entries), ["submitted-twice"]))
 
 
+@pytest.mark.fault("F7")
 def test_submit_refuses_another_plan_under_a_known_id(
     site: Site, celery_setup: CeleryTestSetup, settings: Settings
 ) -> None:

@@ -86,6 +86,7 @@ def check_all_blocked_without_permits_used(site: Site) -> None:
     assert 2 * len(PLANS) == permits_left(site)
 
 
+@pytest.mark.fault("F21")
 def test_a_redis_that_freezes_over_the_deadline_dispatches_nothing(server: RealServer) -> None:
     """Redis stands still from mid-wait until after the deadline: permits that came meanwhile are not used."""
     with start_worker(server) as worker, site_on(server) as site:
@@ -98,6 +99,7 @@ def test_a_redis_that_freezes_over_the_deadline_dispatches_nothing(server: RealS
         assert "running" == worker.status
 
 
+@pytest.mark.fault("F9", "F15", "F21")
 def test_a_redis_that_dies_in_mid_wait_dispatches_nothing(tmp_path: Path) -> None:
     """Redis is killed in mid-wait and comes back after the deadline, its data kept: every plan ends blocked."""
     with (
@@ -143,6 +145,7 @@ def check_nothing_half_done(site: Site, ends: dict[str, dict[str, str]]) -> None
     assert 2 * len(never_consumed) == permits_left(site)
 
 
+@pytest.mark.fault("F1", "F2", "F4")
 def test_a_killed_worker_leaves_every_plan_one_end(server: RealServer) -> None:
     """A worker is killed while plans wait and execute: each of them comes to one end, by whichever way."""
     with start_workers(2, server, **LOSSES) as (victim, survivor), site_on(server) as site:
@@ -152,6 +155,7 @@ def test_a_killed_worker_leaves_every_plan_one_end(server: RealServer) -> None:
         assert "running" == survivor.status
 
 
+@pytest.mark.fault("F1", "F5")
 def test_a_frozen_worker_wakes_up_to_nothing(server: RealServer) -> None:
     """A worker is frozen while plans execute; when it wakes up after their end, it orders nothing more."""
     with start_workers(2, server, **LOSSES) as (victim, survivor), site_on(server) as site:
@@ -166,6 +170,7 @@ def test_a_frozen_worker_wakes_up_to_nothing(server: RealServer) -> None:
         assert ("running", "running") == (victim.status, survivor.status)
 
 
+@pytest.mark.fault("F27")
 def test_a_stopped_worker_hands_its_plans_over(server: RealServer) -> None:
     """A worker is stopped in good order while plans wait: the other one takes them over within their wait."""
     with start_workers(2, server, APPLY_PERMIT_WAIT_MS="20000") as (leaving, staying), site_on(server) as site:

@@ -8,6 +8,7 @@ from tests.worker.nodes import site_on, start_worker
 
 
 @pytest.mark.broker("redis")
+@pytest.mark.fault("F25")
 def test_an_undecodable_entry_is_kept_and_the_worker_lives() -> None:
     """Raw bytes in the queue leave an entry with their queue, the reason and their first bytes; the worker goes on."""
     with RealServer() as server, site_on(server) as site, start_worker(server) as worker:

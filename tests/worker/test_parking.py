@@ -53,6 +53,7 @@ def ends(site: Site) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork", "solo"])
+@pytest.mark.fault("F8")
 def test_a_waiting_plan_stays_unacknowledged_and_is_woken_by_its_permits(site: Site, pool: str) -> None:
     """While it waits the one message is neither acknowledged nor published again; permits make it an order."""
     with start_worker(site.server, "--pool", pool, "--concurrency", "2", **LONG) as worker:
@@ -94,6 +95,7 @@ def test_whatever_ends_a_wait_ends_it_at_once(site: Site) -> None:
         } == ends(site)
 
 
+@pytest.mark.fault("F11")
 def test_parked_plans_starve_nobody(site: Site) -> None:
     """Far more waiting plans than the worker may prefetch, and a plan whose permits are there still executes."""
     waiting = [f"w{number}" for number in range(60)]
@@ -109,6 +111,7 @@ def test_parked_plans_starve_nobody(site: Site) -> None:
         assert 61 == len(orders_of(site.client, site.keys))
 
 
+@pytest.mark.fault("F7", "F11")
 def test_the_deadline_is_the_verdict(site: Site) -> None:
     """A plan whose permits never come ends as missing, also one that was sent twice, with one end."""
     with start_worker(site.server, APPLY_PERMIT_WAIT_MS="300") as worker:
@@ -120,6 +123,7 @@ def test_the_deadline_is_the_verdict(site: Site) -> None:
         assert 1 == len(worker.lines("[PERMIT_WAIT] BLOCK plan=p1"))
 
 
+@pytest.mark.fault("F27")
 def test_a_stopping_worker_hands_its_parked_plans_back(site: Site) -> None:
     """TERM returns parked messages to the queue; the next worker ends them, each once, under the same deadline."""
     names = [f"p{number}" for number in range(10)]
@@ -171,6 +175,7 @@ def test_without_tracking_the_step_is_the_fallback(site: Site) -> None:
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.fault("F26")
 def test_a_lost_connection_loses_no_plan(site: Site, pool: str) -> None:
     """Every connection of the worker is cut while plans wait: each ends once, none executes twice."""
     names = [f"p{number}" for number in range(10)]

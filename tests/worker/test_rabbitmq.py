@@ -101,6 +101,7 @@ def check_none_lost(site: Site) -> None:
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.fault("F26")
 def test_a_connection_that_the_broker_closes_brings_the_messages_back(site: Site, pool: str) -> None:
     """Every connection is closed by the broker while plans wait: the worker connects again and takes them again."""
     queue = site.server.queue
@@ -116,6 +117,7 @@ def test_a_connection_that_the_broker_closes_brings_the_messages_back(site: Site
         assert "running" == worker.status
 
 
+@pytest.mark.fault("F4", promise="the broker gives them out again at once")
 def test_a_killed_workers_messages_are_back_at_once(site: Site) -> None:
     """A worker is killed while plans wait: the broker gives its messages to the next one, which executes them."""
     with start_workers(2, site.server, **LONG) as (victim, survivor):
@@ -128,6 +130,7 @@ def test_a_killed_workers_messages_are_back_at_once(site: Site) -> None:
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.fault("F26")
 def test_a_broker_that_crashes_loses_no_plan(fragile: Site, rabbit: RabbitNode, pool: str) -> None:
     """The broker is killed while plans wait and comes back: the same worker takes its messages again."""
     with start_worker(fragile.server, "--pool", pool, "--concurrency", "2", **LONG) as worker:
@@ -141,6 +144,7 @@ def test_a_broker_that_crashes_loses_no_plan(fragile: Site, rabbit: RabbitNode, 
         assert "running" == worker.status
 
 
+@pytest.mark.fault("F9")
 def test_without_the_broker_every_plan_still_ends(fragile: Site, rabbit: RabbitNode) -> None:
     """The broker is killed while plans wait and stays away: the sweep ends them all, and nothing is ordered."""
     with start_worker(fragile.server, APPLY_PERMIT_WAIT_MS="5000") as worker:
@@ -158,6 +162,7 @@ def test_without_the_broker_every_plan_still_ends(fragile: Site, rabbit: RabbitN
         rabbit.start()
 
 
+@pytest.mark.fault("F5", "F26")
 def test_a_broker_that_takes_held_messages_back_ends_no_worker() -> None:
     """RabbitMQ's `consumer_timeout` passes while plans wait: they come again, and the same worker executes them."""
     impatient = RabbitNode("consumer_timeout = 2000", "-rabbit channel_tick_interval 500")
@@ -171,6 +176,7 @@ def test_a_broker_that_takes_held_messages_back_ends_no_worker() -> None:
         assert "running" == w.status
 
 
+@pytest.mark.fault("F9", promise="`submit` says that nothing was sent; sent again it is the same plan")
 def test_a_broker_that_confirms_nothing_has_taken_nothing(fragile: Site, rabbit: RabbitNode) -> None:
     """A frozen broker: `submit` says that no message was taken; submitted again it is the same plan, once."""
     settings = settings_of(fragile)

@@ -121,6 +121,7 @@ def test_without_a_redis_only_the_worker_refuses(tmp_path: Path) -> None:
         ("cluster-enabled", "yes", ("is a cluster", "APPLY_NAMESPACE")),
     ],
 )
+@pytest.mark.fault("F18", "F20")
 def test_an_unsafe_server_is_one_line(tmp_path: Path, option: str, value: str, said: tuple[str, ...]) -> None:
     """A Redis that may forget a record, or spread a plan's keys, is refused with the remedy."""
     with RealServer(config={option: value}) as server:

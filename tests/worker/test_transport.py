@@ -128,6 +128,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Site]:
 
 
 @pytest.mark.parametrize("entry", JUNK.values(), ids=JUNK.keys())
+@pytest.mark.fault("F25")
 def test_junk_is_set_aside(site: _Site, entry: dict[str, Any] | bytes) -> None:
     """What no worker can run reaches the hook byte for byte, once; the same process goes on."""
     site.push_and_wait(raw(entry))
@@ -138,6 +139,7 @@ def test_junk_is_set_aside(site: _Site, entry: dict[str, Any] | bytes) -> None:
 
 
 @pytest.mark.parametrize(("entry", "line"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.fault("F25", "F36")
 def test_celery_still_refuses(site: _Site, entry: dict[str, Any], line: str) -> None:
     """What Celery refuses by itself is left to it: one line of its own, nothing set aside."""
     before = len(site.log())
@@ -245,6 +247,7 @@ def test_a_single_get_skips_junk(channel: Any, aside: Aside) -> None:
     assert [("execute", b"garbage"), ("execute", b""), ("execute", b"null")] == aside
 
 
+@pytest.mark.fault("F25")
 def test_junk_among_the_unacknowledged_blocks_nothing(channel: Any, aside: Aside) -> None:
     """An entry that cannot be restored is set aside; older and newer messages of a dead worker come back."""
     entries = {"old": raw(message()), "junk": b"garbage", "new": raw(message())}
