@@ -13,6 +13,7 @@ from ops.inventory import keys_table, scripts_table
 from tasks.intent import ExecuteIntent
 from tasks.reasons import Reason
 from tasks.settings import GovernorSettings, PositionSettings, Settings
+from tasks.stats import FIELDS
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _SCHEMA: Final = "docs/intent.schema.json"
@@ -42,11 +43,19 @@ def reasons_table() -> str:
     return "\n".join(lines)
 
 
+def counters_table() -> str:
+    """Every counter of `Keys.stats` as a Markdown table."""
+    lines = ["| field | counts |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in FIELDS.items()]
+    return "\n".join(lines)
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings_table,
     "reasons": reasons_table,
     "keys": keys_table,
     "scripts": scripts_table,
+    "counters": counters_table,
 }
 
 

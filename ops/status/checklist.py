@@ -72,7 +72,9 @@ def _worker(facts: Facts) -> Judged:
         gone = f", {len(facts.gone)} gone" if facts.gone else ""
         return Mark.OK, f"{number_of(facts.workers, 'worker')}, permitwait {versions[0]}{gone}"
     if not facts.gone:
-        return Mark.NOT_YET, "none was ever seen here", _START
+        # One that stops in order is not missed, but its plans are still counted.
+        ran = facts.stats.taken_up
+        return (Mark.FAILED, "none is alive", _START) if ran else (Mark.NOT_YET, "none was ever seen here", _START)
     last = max(facts.gone, key=lambda gone: gone.at_ms)
     return Mark.FAILED, f"none; {last.hostname} was last seen {ago(facts.now_ms - last.at_ms)} ago", _START
 

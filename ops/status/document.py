@@ -5,7 +5,7 @@ from typing import Any
 
 from ops.status.checklist import Checklist, race_errors
 from ops.status.facts import Facts
-from ops.status.figures import by_symbol, ends, histogram, percentiles, waiting
+from ops.status.figures import by_symbol, ends, histogram, parked, percentiles
 from tasks.stats import RESOLUTION
 
 
@@ -44,9 +44,9 @@ def document(facts: Facts, points: Checklist) -> dict[str, Any]:
             "blocked": {"count": stats.blocked_waits.total, **percentiles(stats.blocked_waits)},
         },
         "now": {
-            "waiting": waiting(facts),
-            "unfinished": facts.unfinished,
+            "waiting": facts.waiting,
             "overdue": facts.overdue,
+            "parked": parked(facts),
             "oldest": asdict(facts.oldest) if facts.oldest else None,
         },
         "workers": [asdict(worker) for worker in facts.workers],

@@ -58,7 +58,7 @@ class Facts:
     Attributes:
         unreadable: what could not be read, in words; empty where everything could.
         issuers: host of every issuer of ours that is alive.
-        unfinished: plans without an outcome; `overdue`: those of them that should have one.
+        waiting: plans without an outcome; `overdue`: those of them that should have one.
         last_decision_ms: when the last result entry was written.
         shell: settings of whoever asks, for what no worker tells.
     """
@@ -71,7 +71,7 @@ class Facts:
     gone: tuple[Gone, ...]
     issuers: Mapping[str, str]
     switch: Switch
-    unfinished: int
+    waiting: int
     overdue: int
     oldest: Oldest | None
     last_decision_ms: int | None
@@ -113,7 +113,7 @@ def gather(store: Store, settings: Settings) -> Facts:
         StoreUnavailable: Redis gave no answer.
     """
     keys = Keys(settings.namespace)
-    (seconds, micros), counters, unfinished, due, switch, info, index, last, *beats = store.ask(
+    (seconds, micros), counters, waiting, due, switch, info, index, last, *beats = store.ask(
         ("TIME",),
         ("HGETALL", keys.stats),
         ("ZCARD", keys.open),
@@ -154,7 +154,7 @@ def gather(store: Store, settings: Settings) -> Facts:
             issuer: _texts(beat).get("host", "unknown") for issuer, beat in zip(TASKS, beats, strict=True) if beat
         },
         switch=_switch(switch, _texts(info)),
-        unfinished=_good(unfinished, 0),
+        waiting=_good(waiting, 0),
         overdue=_good(overdue, 0),
         oldest=_oldest(zip(plan_ids, rest, strict=False)),
         last_decision_ms=int(entries[0][0].partition(b"-")[0]) if entries else None,

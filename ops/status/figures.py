@@ -57,8 +57,8 @@ def by_symbol(facts: Facts) -> dict[str, dict[str, int]]:
     return dict(sorted(table.items(), key=lambda item: (-item[1]["executed"], -sum(item[1].values()), item[0])))
 
 
-def waiting(facts: Facts) -> int:
-    """Plans that wait in workers now, as of their last signs of life."""
+def parked(facts: Facts) -> int:
+    """Plans that waited for permits in workers when these gave their last signs of life."""
     return sum(worker.parked for worker in facts.workers)
 
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ops.status.checklist import Checklist, Mark
 from ops.status.facts import Facts
-from ops.status.figures import KINDS, by_symbol, ends, histogram, percentiles, waiting
+from ops.status.figures import KINDS, by_symbol, ends, histogram, percentiles
 from ops.status.words import ago, bar, clock, cut, number_of
 from ops.switch import when
 from tasks.life import Life
@@ -134,9 +134,11 @@ def _now(facts: Facts) -> Iterator[str]:
     yield f"waiting      {_waiting(facts)}"
     yield f"oldest       {_oldest(facts)}"
     yield f"kill switch  {_switch(facts)}"
-    yield f"issuers      {', '.join(f'{name} on {host}' for name, host in facts.issuers.items()) or 'none of ours'}"
+    asked = (name for name in facts.listed("APPLY_ISSUERS") if name in facts.issuers)
+    yield f"issuers      {', '.join(f'{name} on {facts.issuers[name]}' for name in asked) or 'none of ours'}"
     for worker in facts.workers[:_MOST]:
-        yield f"{cut(worker.hostname, 30)}  pid {worker.pid}  {worker.pool} x{worker.concurrency}"
+        sign = f"{ago(facts.now_ms - worker.at_ms)} ago"
+        yield f"{cut(worker.hostname, 30)}  pid {worker.pid}  {worker.pool} x{worker.concurrency}, {sign}:"
         clocks = f"clock {worker.clock_offset_ms:+} ms"
         yield f"    parked {worker.parked}  running {worker.running}  watch {_watch(facts, worker)}  {clocks}"
     if len(facts.workers) > _MOST:
@@ -146,8 +148,7 @@ def _now(facts: Facts) -> Iterator[str]:
 
 
 def _waiting(facts: Facts) -> str:
-    workers = number_of(facts.workers, "worker")
-    return f"{waiting(facts)} in {workers}; {facts.unfinished} unfinished, {facts.overdue} overdue"
+    return f"{number_of(facts.waiting, 'plan')} without an outcome, {facts.overdue} overdue"
 
 
 def _oldest(facts: Facts) -> str:

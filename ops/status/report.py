@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ops.status.checklist import Checklist, Mark, race_errors
 from ops.status.facts import Facts
-from ops.status.figures import KINDS, by_symbol, ends, histogram, percentiles, waiting
+from ops.status.figures import KINDS, by_symbol, ends, histogram, parked, percentiles
 from ops.status.words import ago, bar, clock
 from ops.switch import when
 from tasks.reasons import Reason
@@ -97,7 +97,7 @@ def _waits(facts: Facts) -> Iterator[str]:
 def _now(facts: Facts) -> Iterator[str]:
     plan = facts.oldest
     yield from ("", "## At that moment", "")
-    yield f"- waiting in workers: {waiting(facts)}; without an outcome: {facts.unfinished}; overdue: {facts.overdue}"
+    yield f"- plans without an outcome: {facts.waiting}; overdue: {facts.overdue}; parked in workers: {parked(facts)}"
     if plan:
         yield f"- the oldest: `{plan.plan_id}`, {plan.state} for {ago(facts.now_ms - plan.since_ms)}"
     yield f"- issuers of ours alive: {', '.join(facts.issuers) or 'none'}"

@@ -65,7 +65,7 @@ GOOD: Final = Facts(
     gone=(),
     issuers={"governor": "celery@one", "p33": "celery@two"},
     switch=Switch(),
-    unfinished=4,
+    waiting=4,
     overdue=0,
     oldest=None,
     last_decision_ms=NOW_MS - 2_500,
@@ -73,7 +73,7 @@ GOOD: Final = Facts(
 )
 
 #: Nothing has happened here.
-EMPTY: Final = replace(GOOD, stats=Stats(), workers=(), issuers={}, unfinished=0, last_decision_ms=None, shell=CONFIG)
+EMPTY: Final = replace(GOOD, stats=Stats(), workers=(), issuers={}, waiting=0, last_decision_ms=None, shell=CONFIG)
 
 
 def with_stats(**changes: Any) -> Facts:

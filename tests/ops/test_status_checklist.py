@@ -66,6 +66,12 @@ CASES: Mapping[str, tuple[Facts, str, Mark, str]] = {
         Mark.FAILED,
         "none; celery@two was last seen 1 min ago",
     ),
+    "all stopped in order": (
+        replace(GOOD, workers=()),
+        "worker and version seen",
+        Mark.FAILED,
+        "none is alive",
+    ),
     "settings differ": (
         replace(GOOD, workers=(WORKER, configured(OTHER, APPLY_MODE="dry_run"))),
         "one configuration in force",

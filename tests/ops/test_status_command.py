@@ -83,7 +83,7 @@ def test_five_cycles_validate(client: redis.Redis, keys: Keys, parts: Parts, com
     assert (6, 5, 1) == tuple(read["decisions"][name] for name in ("taken_up", "executed", "blocked"))
     assert {"symbol_not_allowed": 1} == read["decisions"]["by_reason"]
     assert 4 == read["decisions"]["repeats"]
-    assert (keys.namespace, 0, 0) == (read["namespace"], read["now"]["unfinished"], read["now"]["overdue"])
+    assert (keys.namespace, 0, 0) == (read["namespace"], read["now"]["waiting"], read["now"]["overdue"])
 
 
 @pytest.mark.usefixtures("alive")
@@ -95,7 +95,7 @@ def test_what_waits_now_is_told(client: redis.Redis, keys: Keys, parts: Parts, c
     client.zadd(keys.open, {"second": 1})
     now = json.loads(command("status", "--json").out)["now"]
 
-    assert (2, 2, 1) == (now["waiting"], now["unfinished"], now["overdue"])
+    assert (2, 1, 2) == (now["waiting"], now["overdue"], now["parked"])
     assert {"plan_id": "first", "state": "waiting", "since_ms": 1000} == now["oldest"]
 
 
@@ -154,7 +154,7 @@ def test_counting_can_begin_anew(client: redis.Redis, keys: Keys, parts: Parts, 
     assert "not yet" == states(anew.out)["no race error"]
     assert b"6" == client.hget(kept, "taken_up")
     assert 0 < client.ttl(kept) <= 30 * 86_400
-    assert 1 == json.loads(anew.out)["now"]["unfinished"]
+    assert 1 == json.loads(anew.out)["now"]["waiting"]
 
 
 def test_the_report_is_written(command: Command, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_the_cost_does_not_depend_on_the_number_of_plans(parts: Parts) -> None:
         full = commands_of(client, lambda: gather(store, settings))
         facts = gather(store, settings)
 
-    assert 100_000 == facts.stats.ok_waits.total == facts.unfinished == facts.overdue
+    assert 100_000 == facts.stats.ok_waits.total == facts.waiting == facts.overdue
     assert facts.oldest
     assert "plan-0" == facts.oldest.plan_id
     reads = {"time", "hgetall", "hmget", "zcard", "zcount", "zrange", "get", "xrevrange"}

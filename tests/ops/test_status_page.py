@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from io import StringIO
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from ops.status.checklist import checklist
+from ops.status.checklist import POINTS, checklist
 from ops.status.document import document
 from ops.status.facts import Facts, Gone, Oldest, Switch
 from ops.status.figures import by_symbol, histogram
@@ -74,7 +75,7 @@ def test_the_page_tells_the_figures() -> None:
         "messages set aside: invalid_intent 1",
         "p50 27 ms, p95 1199 ms, p99 1199 ms, longest 1199 ms",
         "20-49 ms       3 ####",
-        "4 in 2 workers; 4 unfinished, 0 overdue",
+        "4 plans without an outcome, 0 overdue",
         "plan-7, waiting for 0.8 s",
         "parked 2  running 1  watch alive 10 min  clock +0 ms",
         "BTCUSDT                   4          0          2          0          0",
@@ -108,7 +109,7 @@ def test_the_document_is_one_json_document(facts: Facts) -> None:
     assert facts.stats.ok_waits.total == read["wait_ms"]["ok"]["count"]
     assert facts.stats.ok_waits.total == sum(row["count"] for row in read["wait_ms"]["ok"]["histogram"])
     assert facts.stats.how_many("blocked") == read["decisions"]["blocked"]
-    assert facts.unfinished == read["now"]["unfinished"]
+    assert facts.waiting == read["now"]["waiting"]
 
 
 @pytest.mark.parametrize("facts", [EMPTY, GOOD, BUSY], ids=["empty", "good", "busy"])
@@ -145,3 +146,13 @@ def test_symbols_stand_by_orders() -> None:
 
     assert ["BTCUSDT", "ETHUSDT", "other"] == list(table)
     assert {"executed": 4, "dry_run": 0, "blocked": 2, "rejected": 0, "unknown": 0} == table["BTCUSDT"]
+
+
+def test_the_page_of_the_docs_is_current() -> None:
+    """The page docs/status.md explains every point by its name, and shows lines as the page has them."""
+    text = (Path(__file__).parents[2] / "docs" / "status.md").read_text(encoding="utf-8")
+    table = {line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")}
+
+    assert POINTS.keys() <= table
+    assert all(f"\nok       {name:27}" in text for name in POINTS)
+    assert [] == [line for line in text.split("```")[1].splitlines() if len(line) > WIDTH]
