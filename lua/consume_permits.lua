@@ -59,19 +59,25 @@ local mode, safe_qty = ARGV[14], ARGV[15]
 local FIRST_JUDGED = 16
 -- Longer than 64 bytes on purpose: it keeps Redis from storing the counters as a list that every count would walk.
 local ABOUT = 'Counters of the gate, kept by its scripts in the step that decides; docs/status.md says what each one counts.'
+-- Place in the answer of the first permit's parts, and how many parts each permit has.
+local FIRST_STANDING, PARTS = 10, 5
+-- Of each permit this many bytes are told in the timeline, and of all looks those within its first entries.
+local MOST_TOLD, MOST_LOOKS_TOLD = 512, 150
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local function whole(number) return string.format('%.0f', number) end
 
+local kept = false
 local function note(...)
   redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', ...)
-  redis.call('EXPIRE', timeline, timeline_ttl_s)
+  if not kept then redis.call('EXPIRE', timeline, timeline_ttl_s) end
+  kept = true
 end
 
 local known = redis.call('HMGET', record, 'state', 'content', 'taken_up_ms', 'deadline_ms', 'attempts', 'token',
-  'lease_until_ms', 'consumed_ms', 'safe_qty', 'recovering', 'last_token', 'registered_ms')
+  'lease_until_ms', 'consumed_ms', 'safe_qty', 'recovering', 'last_token', 'registered_ms', 'last_look')
 local state, taken_up, deadline = known[1], tonumber(known[3]), tonumber(known[4])
 local attempts, lease_until = tonumber(known[5]) or 0, tonumber(known[7])
 
@@ -83,8 +89,9 @@ end
 if state and known[2] ~= content then return { 'conflict', known[2] } end
 
 -- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
-redis.call('ZCARD', open)
-redis.call('XLEN', timeline)
+-- A look at a waiting plan leaves its due time alone.
+if state ~= 'waiting' or mode == 'consume' then redis.call('ZCARD', open) end
+local noted = redis.call('XLEN', timeline)
 
 local function claimed(word, until_ms)
   return { word, tonumber(known[8]), until_ms, known[9], attempts, tonumber(known[8]) - taken_up }
@@ -99,7 +106,7 @@ if state == 'consumed' then
       'looking_ms', whole(now))
     redis.call('ZADD', open, whole(lease_until + grace_ms), plan_id)
     -- Of a claim that may only look up, a lookup tells what it found; that it is the next one's turn is no news.
-    if not known[10] then note('event', 'claim_taken_over', 'token', token) end
+    if not known[10] then note('event', 'claim_taken_over', 'by', token, 'from', known[6]) end
     return claimed('abandoned', lease_until)
   end
   if known[6] ~= token then return { 'busy', lease_until - now } end
@@ -119,17 +126,14 @@ if not taken_up or mode == 'consume' then
 end
 local since = tonumber(met[2]) or 0
 
+local look = 'look'
 if not taken_up then
+  look = 'taken_up'
   taken_up, deadline = now, now + wait_ms
   redis.call('HSET', record, 'v', '1', 'state', 'waiting', 'plan_id', plan_id, 'content', content, 'intent', intent,
     'taken_up_ms', whole(taken_up), 'deadline_ms', whole(deadline))
   redis.call('ZADD', open, whole(deadline + grace_ms), plan_id)
-  note('event', 'taken_up', 'wait_ms', wait_ms)
   if count(stats, 'taken_up') == 1 then redis.call('HSET', stats, 'first_taken_up_ms', whole(now), 'about', ABOUT) end
-end
-if known[11] ~= token then
-  attempts = redis.call('HINCRBY', record, 'attempts', 1)
-  redis.call('HSET', record, 'last_token', token)
 end
 
 -- What stands now. A block record of any type denies.
@@ -142,41 +146,70 @@ elseif block_type ~= 'none' then
   block_value = '!'
 end
 
+if known[11] ~= token then attempts = attempts + 1 end
+
 local known_ms = math.min(tonumber(known[12]) or taken_up, taken_up)
 local answer = { 'stands', now, taken_up, deadline, attempts, switch_value, block_value, known_ms, since }
 local consumable = mode == 'consume' and now < deadline and SWITCH_OFF[switch_value] and block_value == ''
   and (not created_ms or (now <= created_ms + max_age_ms and created_ms >= since)) and known_ms >= since
-local seen = { 'event', 'look', 'attempt', attempts, 'left_ms', deadline - now }
 for i = FIRST_PERMIT, #KEYS do
   local kind = redis.call('TYPE', KEYS[i])['ok']
-  local ttl_ms = redis.call('PTTL', KEYS[i])
-  local size, bytes = 0, ''
+  local ttl_ms, size, bytes = -2, 0, ''
+  if kind ~= 'none' then ttl_ms = redis.call('PTTL', KEYS[i]) end
   if kind == 'string' then
-    size = redis.call('STRLEN', KEYS[i])
-    if size <= max_bytes then bytes = redis.call('GET', KEYS[i]) end
+    bytes = redis.call('GETRANGE', KEYS[i], 0, max_bytes)
+    size = #bytes
+    if size > max_bytes then size, bytes = redis.call('STRLEN', KEYS[i]), '' end
   end
   local digest = met[FIRST_DIGEST + i - FIRST_PERMIT]
   local from_before = digest and redis.sha1hex(bytes) == digest and 1 or 0
   consumable = consumable and kind == 'string' and ttl_ms > 0 and ttl_ms <= max_ttl_ms and from_before == 0
     and size <= max_bytes and bytes == ARGV[FIRST_JUDGED + i - FIRST_PERMIT]
   for _, part in ipairs({ kind, ttl_ms, size, bytes, from_before }) do answer[#answer + 1] = part end
-  seen[#seen + 1] = 'ttl_ms:' .. KEYS[i]
-  seen[#seen + 1] = ttl_ms
 end
 
-if mode ~= 'consume' then
-  note(unpack(seen))
+if not consumable then
+  -- What this look saw, but for the times to live, which always differ. Polling must not push a plan's beginnings out
+  -- of its capped timeline: a look that saw what the one before had seen is counted, and not told.
+  local parts, ttls_ms = { switch_value, block_value }, {}
+  for i = FIRST_STANDING, #answer, PARTS do
+    parts[#parts + 1] = answer[i]
+    parts[#parts + 1] = answer[i + 3]
+    parts[#parts + 1] = answer[i + 4]
+    ttls_ms[#ttls_ms + 1] = answer[i + 1]
+  end
+  local seen = redis.sha1hex(table.concat(parts, '|'))
+  redis.call('HSET', record, 'attempts', attempts, 'last_token', token, 'last_look', seen, 'last_look_ms', whole(now),
+    'last_look_ttls_ms', table.concat(ttls_ms, ','))
+  if known[13] ~= seen and noted < MOST_LOOKS_TOLD then
+    local told = { 'event', look, 'attempt', attempts, 'left_ms', deadline - now, 'by', token }
+    if not SWITCH_OFF[switch_value] then
+      told[#told + 1] = 'switch'
+      told[#told + 1] = string.sub(switch_value, 1, MOST_TOLD)
+    end
+    if block_value ~= '' then
+      told[#told + 1] = 'block'
+      told[#told + 1] = string.sub(block_value, 2, MOST_TOLD)
+    end
+    for i = FIRST_STANDING, #answer, PARTS do
+      local kind = answer[i]
+      if answer[i + 4] == 1 then kind = kind .. ':before' end
+      told[#told + 1] = KEYS[FIRST_PERMIT + (i - FIRST_STANDING) / PARTS]
+      told[#told + 1] = answer[i + 1] .. ' ' .. kind .. ' ' .. string.sub(answer[i + 3], 1, MOST_TOLD)
+    end
+    note(unpack(told))
+  end
   return answer
 end
-if not consumable then return answer end
 
 -- The claim is written before anything is deleted: a script that runs out of memory fails at its first write.
 lease_until = now + lease_ms
 redis.call('HSET', record, 'state', 'consumed', 'token', token, 'consumed_ms', whole(now), 'lease_until_ms',
-  whole(lease_until), 'safe_qty', safe_qty, 'client_order_id', order_id)
+  whole(lease_until), 'safe_qty', safe_qty, 'client_order_id', order_id, 'attempts', attempts)
 redis.call('ZADD', open, whole(lease_until + grace_ms), plan_id)
-for i = FIRST_PERMIT, #KEYS do redis.call('DEL', KEYS[i]) end
-note('event', 'consumed', 'attempt', attempts, 'safe_qty', safe_qty, 'wait_ms', now - taken_up)
+redis.call('DEL', unpack(KEYS, FIRST_PERMIT))
+note('event', 'consumed', 'attempt', attempts, 'safe_qty', safe_qty, 'wait_ms', now - taken_up, 'lease_ms', lease_ms,
+  'by', token)
 -- Only the first of its length can be the first of all.
 if count(stats, wait_field('wait_ok', now - taken_up)) == 1 then redis.call('HSETNX', stats, 'first_ok_ms', whole(now)) end
 if (tonumber(safe_qty) or 0) <= 0 then count(stats, 'qty_not_positive') end

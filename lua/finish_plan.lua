@@ -3,7 +3,8 @@
 -- Promise: the record, the result stream, the open index, the timeline and what the judges hold for the plan
 -- change together, only from the state the caller believes in, and only for the holder of the claim where there
 -- is one. A plan that already ended keeps its outcome, and the caller gets that one. A plan that ends without
--- an order gives its reservation back to the Governor; an order moves the shadow ledger once.
+-- an order gives its reservation back to the Governor; an order moves the shadow ledger once. An operator may end
+-- a plan too, without its claim, but never while somebody may still submit; who and why stand in the audit stream.
 --
 -- KEYS[1] record of the plan      HASH
 -- KEYS[2] open plans by due time  ZSET
@@ -15,9 +16,10 @@
 -- KEYS[8] snapshot                HASH of the plan's symbol
 -- KEYS[9] live position permit    STRING of the plan's symbol
 -- KEYS[10] counters               HASH, may be of another type: then nothing is counted
+-- KEYS[11] audit                  STREAM, capped: what operators did
 -- The day's limits are a HASH whose name stands in the reservation.
 --
--- ARGV[1] state to leave: "waiting" or "consumed"
+-- ARGV[1] state to leave: "registered", "waiting" or "consumed"
 -- ARGV[2] state to enter: "blocked", "done", "rejected" or "unknown"
 -- ARGV[3] token of this attempt; leaving "consumed" it must be the claim's. A call re-sent with the same token
 --         gets the same verdict
@@ -32,7 +34,10 @@
 -- ARGV[12] quantity of the order, likewise
 -- ARGV[13] life of the ledger, s
 -- ARGV[14] what is counted: symbol, how it ended, reason, joined by ":"
--- ARGV[15…] outcome as field, value, …; attempts, wait_ms and timestamp are added here, on the Redis clock
+-- ARGV[15] what an operator does, "cancel" or "resolve"; "" where a worker ends the plan
+-- ARGV[16] who, "" likewise
+-- ARGV[17] why, "" likewise
+-- ARGV[18…] outcome as field, value, …; attempts, wait_ms and timestamp are added here, on the Redis clock
 --
 -- Returns, first element of the list:
 --   "finished" the plan has its outcome, from this call: the record follows as field, value, …
@@ -41,19 +46,22 @@
 
 --@include include/count
 --@include include/decimal
+--@include include/settle
 
 local record, open, timeline, results = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local reservation, granted, ledger, snapshot, live, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local audit = KEYS[11]
 local from, to, token, plan_id = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local ttl_s, maxlen, detail = ARGV[5], ARGV[6], ARGV[7]
-local give_back, change, order_id, side, qty = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local ledger_ttl_s, counted = ARGV[13], ARGV[14]
-local FIRST_FACT = 15
+local giving_back, change, order_id, side, qty = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local ledger_ttl_s, counted, act, who, why = ARGV[13], ARGV[14], ARGV[15], ARGV[16], ARGV[17]
+local FIRST_FACT = 18
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-local known = redis.call('HMGET', record, 'state', 'token', 'taken_up_ms', 'consumed_ms', 'attempts', 'ended_by')
+local known = redis.call('HMGET', record, 'state', 'token', 'taken_up_ms', 'consumed_ms', 'attempts', 'ended_by',
+  'recovering', 'lease_until_ms', 'accept_until_ms')
 local state, taken_up = known[1], tonumber(known[3]) or now
 
 local function whole_record(word)
@@ -67,7 +75,9 @@ if state ~= 'registered' and state ~= 'waiting' and state ~= 'consumed' then
   return whole_record(known[6] == token and 'finished' or 'repeat')
 end
 if state ~= from then return { 'moved', state } end
-if from == 'consumed' and known[2] ~= token then return { 'moved', state } end
+-- While a lease runs its holder may submit, unless it may only look the order up; and what left may still arrive.
+local nobody_submits = (known[7] or now >= (tonumber(known[8]) or 0)) and now >= (tonumber(known[9]) or 0)
+if from == 'consumed' and known[2] ~= token and not (act ~= '' and nobody_submits) then return { 'moved', state } end
 
 -- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
 redis.call('ZCARD', open)
@@ -77,6 +87,7 @@ local held = redis.call('HMGET', reservation, 'daily_key', 'notional_micro', 'qt
 redis.call('ZCARD', granted)
 if change ~= '' then redis.call('HLEN', ledger) end
 local live_plan = redis.call('GET', live)
+if act ~= '' then redis.call('XLEN', audit) end
 
 local facts = {}
 for i = FIRST_FACT, #ARGV do facts[#facts + 1] = ARGV[i] end
@@ -89,20 +100,15 @@ redis.call('HSET', record, 'state', to, 'ended_ms', string.format('%.0f', now), 
 redis.call('EXPIRE', record, ttl_s)
 redis.call('XADD', results, 'MAXLEN', '~', maxlen, '*', unpack(facts))
 redis.call('ZREM', open, plan_id)
-redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'ended', 'state', to, 'detail', detail)
-redis.call('EXPIRE', timeline, ttl_s)
 
-if give_back == 'give_back' then
-  if held[1] then
-    redis.call('ZREM', granted, plan_id)
-    -- A day whose figures have expired must not come back, negative and without a life.
-    if redis.call('EXISTS', held[1]) == 1 then
-      -- Where no price was known nothing was counted, and "-0" is no integer to Redis.
-      if held[2] ~= '0' then redis.call('HINCRBY', held[1], 'notional_micro', '-' .. held[2]) end
-      redis.call('HINCRBY', held[1], 'qty_e8', '-' .. held[3])
-    end
-    redis.call('DEL', reservation)
-  end
+local told = { 'event', 'ended', 'state', to, 'detail', detail, 'by', token }
+local function tell(name, value)
+  told[#told + 1] = name
+  told[#told + 1] = value
+end
+if giving_back == 'give_back' and held[1] then
+  give_back(held, reservation, granted, plan_id)
+  tell('given_back', 'governor')
 end
 -- An order that may exist keeps the symbol to itself until the mark expires.
 if to ~= 'unknown' and live_plan == plan_id then redis.call('DEL', live) end
@@ -110,16 +116,20 @@ if order_id ~= '' or to == 'rejected' or to == 'unknown' then
   -- What the venue said about the position before this order is history now, or was wrong, or may be.
   redis.call('DEL', snapshot)
 end
-if change ~= '' then
-  -- Without a ledger there is nothing to move: the next judgement takes it from the venue as it is then. The
-  -- order's time is kept all the same, to the microsecond, so that answers from before it are told from later ones.
-  local amount, moved, places = decimal_pair(redis.call('HGET', ledger, 'last_known_amt') or '', change)
-  if amount then redis.call('HSET', ledger, 'last_known_amt', decimal_text(amount + moved, places)) end
-  redis.call('HSET', ledger, 'last_order_id', order_id, 'last_result_plan_id', plan_id, 'last_executed_qty', qty,
-    'last_side', side, 'last_order_at', string.format('%s.%06d', time[1], tonumber(time[2])), 'updated_at',
-    string.format('%.3f', now / 1000))
-  redis.call('EXPIRE', ledger, ledger_ttl_s)
+if order_id ~= '' then
+  for _, part in ipairs({ 'order_id', order_id, 'side', side, 'qty', qty }) do told[#told + 1] = part end
 end
+if change ~= '' then
+  local order = { change = change, id = order_id, plan_id = plan_id, qty = qty, side = side }
+  tell('ledger_amt', move_ledger(ledger, order, time, ledger_ttl_s))
+end
+if act ~= '' then
+  redis.call('HSET', record, 'ended_who', who, 'ended_why', why)
+  redis.call('XADD', audit, 'MAXLEN', '~', maxlen, '*', 'action', act, 'plan_id', plan_id, 'who', who, 'why', why,
+    'state', to, 'detail', detail, 'when', string.format('%.3f', now / 1000))
+end
+redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', unpack(told))
+redis.call('EXPIRE', timeline, ttl_s)
 
 count(stats, 'ended:' .. counted)
 if known[5] then count(stats, 'attempts', known[5]) end

@@ -1,8 +1,9 @@
 -- The Governor's decision on one plan: a grant is a reservation, a refusal is written where the plan looks.
 --
 -- Promise: every limit is judged and reserved in this one step, on the Redis clock, once per plan. A plan that
--- has ended, or was decided before, changes nothing. A breach of the 5-minute limit, or too many failed
--- evaluations, may set the kill switch, at most once a UTC day; only an operator clears it.
+-- has ended, or was decided before, changes nothing; the timeline of one that was blocked says that this came late.
+-- A breach of the 5-minute limit, or too many failed evaluations, may set the kill switch, at most once a UTC day; only
+-- an operator clears it.
 --
 -- KEYS[1]  record of the plan          HASH, only read
 -- KEYS[2]  governor permit             STRING, JSON
@@ -57,6 +58,8 @@ local disarm_on_burst, disarm_on_errors = ARGV[14], ARGV[15]
 local permit_ttl_s, block_ttl_s, reservation_ttl_s = ARGV[16], ARGV[17], ARGV[18]
 local permit_json, context, timeline_ttl_s = ARGV[19], ARGV[20], ARGV[21]
 local HOUR_MS, FIVE_MIN_MS, DAY_S = 3600000, 300000, 86400
+-- A timeline of this many entries is left to what ends its plan.
+local MOST_TOLD = 150
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -64,25 +67,46 @@ local date = civil_date(tonumber(time[1]))
 local daily = daily_prefix .. date
 
 local state = redis.call('HGET', record, 'state')
-if state and state ~= 'registered' and state ~= 'waiting' then return { 'ended', state } end
+if state and state ~= 'registered' and state ~= 'waiting' then
+  local noted = redis.call('XLEN', timeline)
+  if state == 'blocked' and noted > 0 and noted < MOST_TOLD then
+    redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'governor', 'verdict', 'late')
+  end
+  return { 'ended', state }
+end
 if redis.call('EXISTS', reservation, block) > 0 then return { 'repeat', '' } end
 
 local function grants_since(ago_ms)
   return redis.call('ZCOUNT', granted, '(' .. string.format('%.0f', now - ago_ms), '+inf')
 end
 
+-- The limit that a refusal is about, what was counted against it, and when there is room again (epoch ms, '' = unknown).
+local limit, counted, room_at = '', '', ''
+local function count_against(window_ms, most)
+  local grants = grants_since(window_ms)
+  if grants < most then return false end
+  limit, counted = string.format('%.0f', most), string.format('%.0f', grants)
+  if most > 0 then
+    local oldest = redis.call('ZRANGEBYSCORE', granted, '(' .. string.format('%.0f', now - window_ms), '+inf',
+      'WITHSCORES', 'LIMIT', grants - most, 1)
+    room_at = string.format('%.0f', tonumber(oldest[2]) + window_ms)
+  end
+  return true
+end
+
 local reason = found
 if reason == '' and kill_score ~= '' and tonumber(kill_score) >= critical and closes ~= 'closes' then
-  reason = 'kill_score_critical_non_close'
+  reason, limit, counted = 'kill_score_critical_non_close', ARGV[9], kill_score
 end
-if reason == '' and grants_since(HOUR_MS) >= per_hour then reason = 'hourly_limit_exceeded' end
-if reason == '' and grants_since(FIVE_MIN_MS) >= per_5min then reason = 'burst_limit_exceeded' end
+if reason == '' and count_against(HOUR_MS, per_hour) then reason = 'hourly_limit_exceeded' end
+if reason == '' and count_against(FIVE_MIN_MS, per_5min) then reason = 'burst_limit_exceeded' end
 if reason == '' then
   local used = redis.call('HMGET', daily, 'notional_micro', 'qty_e8')
-  if notional ~= '' then
-    if (tonumber(used[1]) or 0) + tonumber(notional) > notional_per_day then reason = 'daily_limit_exceeded' end
-  elseif (tonumber(used[2]) or 0) + tonumber(qty) > qty_per_day then
-    reason = 'daily_limit_exceeded'
+  local used_already, asked, most = tonumber(used[1]) or 0, tonumber(notional), notional_per_day
+  if notional == '' then used_already, asked, most = tonumber(used[2]) or 0, tonumber(qty), qty_per_day end
+  if used_already + asked > most then
+    reason, limit, counted = 'daily_limit_exceeded', string.format('%.0f', most), string.format('%.0f', used_already)
+    room_at = string.format('%.0f', (math.floor(now / 1000 / DAY_S) + 1) * DAY_S * 1000)
   end
 end
 
@@ -114,7 +138,7 @@ redis.call('SET', block, '{' .. said .. ',"timestamp":' .. seconds .. '}', 'EX',
 redis.call('SET', permit, '{"granted":false,' .. said .. ',"created_at":' .. seconds .. ',"expires_at":'
   .. string.format('%.3f', now / 1000 + tonumber(permit_ttl_s)) .. '}', 'EX', permit_ttl_s)
 redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'governor', 'verdict', 'refused', 'reason', reason,
-  'context', context)
+  'context', context, 'limit', limit, 'counted', counted, 'room_at_ms', room_at, 'priced', notional)
 redis.call('EXPIRE', timeline, timeline_ttl_s)
 
 local disarm = reason == 'burst_limit_exceeded' and disarm_on_burst == 'disarm'

@@ -35,6 +35,8 @@ redis.call('HSET', record, 'v', '1', 'state', 'registered', 'plan_id', plan_id, 
   'registered_ms', string.format('%.0f', now))
 redis.call('ZADD', open, string.format('%.0f', now + due_in_ms), plan_id)
 if #facts > 0 then redis.call('XADD', plans, 'MAXLEN', '~', maxlen, '*', unpack(facts)) end
-redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'submitted')
+local via = 'submit'
+if #facts == 0 then via = 'feed' end
+redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'submitted', 'via', via)
 redis.call('EXPIRE', timeline, timeline_ttl_s)
 return { 'new' }

@@ -29,6 +29,8 @@ local record, timeline, rejected, results, marker, stats = KEYS[1], KEYS[2], KEY
 local task_id, plan_id, if_known, if_new = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local detail, excerpt, ttl_s, maxlen = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local FIRST_FACT = 9
+-- A timeline of this many entries is left to what happens to its plan.
+local MOST_TOLD = 150
 
 local time = redis.call('TIME')
 local timestamp = string.format('%.3f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
@@ -37,9 +39,12 @@ local known = plan_id ~= '' and redis.call('EXISTS', record) == 1
 local reason = known and if_known or if_new
 redis.call('XADD', rejected, 'MAXLEN', '~', maxlen, '*', 'task_id', task_id, 'plan_id', plan_id, 'reason', reason,
   'detail', detail, 'message', excerpt, 'timestamp', timestamp)
-redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'set_aside', 'task_id', task_id, 'reason', reason,
-  'detail', detail)
-redis.call('EXPIRE', timeline, ttl_s)
+-- However many there are, they must not push a plan's own history out: all of them stand in the stream above.
+if redis.call('XLEN', timeline) < MOST_TOLD then
+  redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'set_aside', 'task_id', task_id, 'reason', reason,
+    'detail', detail)
+  redis.call('EXPIRE', timeline, ttl_s)
+end
 count(stats, 'set_aside:' .. reason)
 if known then return { 'known', timestamp } end
 

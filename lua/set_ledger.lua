@@ -23,7 +23,8 @@ if redis.call('EXISTS', live) == 1 then return { 'in_flight' } end
 
 local time = redis.call('TIME')
 local seconds = string.format('%.3f', tonumber(time[1]) + tonumber(time[2]) / 1000000)
-redis.call('HSET', ledger, 'last_known_amt', amount, 'updated_at', seconds, 'origin', 'set by ' .. who)
+redis.call('HSET', ledger, 'last_known_amt', amount, 'updated_at', seconds, 'origin', 'set by ' .. who, 'taken_at',
+  seconds)
 redis.call('EXPIRE', ledger, ttl_s)
 redis.call('DEL', snapshot)
 return { 'set' }

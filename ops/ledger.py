@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 
 from ops import screen
-from ops.switch import operator, when
+from ops.switch import when
 from tasks.outcome import plain
 from tasks.parts import Parts, make_parts
 from tasks.position import SMALLEST_POSITION, tolerance_of
-from tasks.settings import LEDGER_TTL_S, PositionSettings, Settings, governor_settings, position_settings
+from tasks.settings import LEDGER_TTL_S, PositionSettings, Settings, governor_settings, person, position_settings
 from tasks.snapshot import Positions
 
 
@@ -122,7 +122,7 @@ def set_ledger(parts: Parts, evidence: Evidence) -> str:
             parts.gate.keys.snapshot(evidence.symbol),
             parts.gate.keys.position_live(evidence.symbol),
         ],
-        [evidence.ledger_amt, evidence.exchange_amt, operator(), LEDGER_TTL_S],
+        [evidence.ledger_amt, evidence.exchange_amt, person(), LEDGER_TTL_S],
     )
     return str(answer[0].decode())
 

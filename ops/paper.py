@@ -6,6 +6,7 @@ from ops import screen
 from tasks.outcome import plain
 from tasks.parts import make_parts
 from tasks.settings import Settings, governor_settings, position_settings
+from tasks.snapshot import Positions
 
 
 def run(
@@ -27,6 +28,8 @@ def run(
     facts = {name: plain(value) for name, value in given.items() if value is not None}
     if facts:
         parts.store.put(parts.gate.keys.paper_position(symbol), facts)
+        # What Position knows of the venue may be some seconds old, and would deny the next plan.
+        Positions(parts.store, parts.gate.keys).refresh(parts.venue, symbol)
     held = parts.venue.position(symbol)
     found = {
         "symbol": symbol,

@@ -34,6 +34,11 @@ def coloured(line: str) -> None:
     err.print(line, markup=False, style=style)
 
 
+def printable(text: str, keep: str = "") -> str:
+    """`text` with every character that could move the cursor, or hide something, shown as its escape."""
+    return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
+
+
 def confirmed(question: str) -> bool:
     """Whether the person at the terminal says yes; without a terminal nobody does."""
     if not sys.stdin.isatty():

@@ -1,7 +1,5 @@
 """`permitwait halt` and `permitwait resume`: the kill switch, with who, why and when."""
 
-import getpass
-import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +7,7 @@ from ops import screen
 from tasks.address import RedisAddress
 from tasks.judge import SWITCH_OFF
 from tasks.keys import Keys
-from tasks.settings import Settings
+from tasks.settings import STREAM_MAXLEN, Settings, person
 from tasks.store import Store, connect
 
 
@@ -20,8 +18,10 @@ def halt(settings: Settings, reason: str, *, as_json: bool) -> int:
         StoreUnavailable: Redis gave no answer: the switch may not be set.
     """
     store, keys = _store(settings), Keys(settings.namespace)
-    info = {"who": operator(), "why": reason, "when": f"{store.now_s():.3f}"}
-    store.set_switch(keys.kill_switch, keys.kill_switch_info, info)
+    if store.text(keys.kill_switch) not in SWITCH_OFF:
+        screen.say(f"it was set already, {_by(store.hash(keys.kill_switch_info))}")
+    info = {"who": person(), "why": reason, "when": f"{store.now_s():.3f}"}
+    store.set_switch(keys.kill_switch, keys.kill_switch_info, info, keys.audit, STREAM_MAXLEN)
     _tell({"halted": True, **info}, "halted: no order leaves; `permitwait resume` clears it", as_json=as_json)
     return 0
 
@@ -38,23 +38,18 @@ def resume(settings: Settings, *, yes: bool, as_json: bool) -> int:
     if value in SWITCH_OFF:
         _tell({"halted": False}, "the kill switch is not set", as_json=as_json)
         return 0
-    said = f"set by {info.get('who', 'unknown')} {when(info.get('when', ''))}: {info.get('why', 'no reason given')}"
-    screen.say(f"the kill switch is {value.decode(errors='replace')!a}, {said}")
+    screen.say(f"the kill switch is {value.decode(errors='replace')!a}, {_by(info)}")
     if not yes and not screen.confirmed("Let plans execute again?"):
         _tell({"halted": True, **info}, "nothing was changed", as_json=as_json)
         return 1
-    store.clear_switch(keys.kill_switch, keys.kill_switch_info)
-    _tell({"halted": False}, "resumed: plans may execute again", as_json=as_json)
+    facts = {"who": person(), "why": f"was {_by(info)}", "when": f"{store.now_s():.3f}"}
+    store.clear_switch(keys.kill_switch, keys.kill_switch_info, facts, keys.audit, STREAM_MAXLEN)
+    _tell({"halted": False, **facts}, "resumed: plans may execute again", as_json=as_json)
     return 0
 
 
-def operator() -> str:
-    """Who runs this command, as the system knows it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # In a container the user may have a number and no name.
-        return f"uid {os.getuid()}"
+def _by(info: dict[str, str]) -> str:
+    return f"set by {info.get('who', 'unknown')} {when(info.get('when', ''))}: {info.get('why', 'no reason given')}"
 
 
 def when(epoch_s: str) -> str:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Final
-from uuid import uuid4
 
 from tasks import log
 from tasks.attempt import Blocked, Seen, Waiting, attempt
@@ -54,7 +53,7 @@ def execute_once(
 
 
 def _act(parts: Parts, intent: ExecuteIntent, store_error: str, seen: Seen | None) -> Outcome | Again:
-    token = seen.token if seen else uuid4().hex
+    token = seen.token if seen else parts.token()
     step = attempt(parts.gate, parts.venue, parts.rules, intent, token, seen)
     if isinstance(step, Consumed):
         return _dispatch(parts, intent, step)
@@ -63,7 +62,7 @@ def _act(parts: Parts, intent: ExecuteIntent, store_error: str, seen: Seen | Non
     if isinstance(step, Blocked):
         return _block(parts, intent, token, step, store_error)
     if isinstance(step, Finished):
-        parts.gate.count_repeat()
+        parts.gate.note_repeat(intent.plan_id, token)
         return step.outcome
     if isinstance(step, Busy):
         return Again(parts.wait.busy_pause_ms(step.lease_left_ms), store_error)

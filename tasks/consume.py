@@ -1,6 +1,7 @@
 """The gate: the one way to look at a plan, consume its permits and record its end, each in one Lua step."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
@@ -26,6 +27,9 @@ _FACTS: Final = 8
 
 #: Of a message that was set aside, this many characters are kept.
 _EXCERPT = 500
+
+#: Of repeated messages a timeline tells the first few one by one, then the last one and their number.
+_REPEATS_TOLD: Final = 3
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,8 @@ class Gate:
         Raises:
             StoreUnavailable: Redis gave no answer, or an error; the outcome may be recorded.
         """
-        keys, plan_id, symbol, fill = self.keys, ending.plan_id, ending.symbol, ending.fill
+        keys, plan_id, symbol = self.keys, ending.plan_id, ending.symbol
+        fill, by_hand = ending.fill, ending.by_hand
         answer = self._store.run(
             "finish_plan",
             [
@@ -155,6 +160,7 @@ class Gate:
                 keys.snapshot(symbol),
                 keys.position_live(symbol),
                 keys.stats,
+                keys.audit,
             ],
             [
                 leaving,
@@ -169,6 +175,7 @@ class Gate:
                 *((fill.order_id, fill.side, fill.qty) if fill else ("", "", "")),
                 LEDGER_TTL_S,
                 counted_as(ending, self._settings.allowlist),
+                *((by_hand.act, by_hand.who, by_hand.why) if by_hand else ("", "", "")),
                 *ending.fields(),
             ],
         )
@@ -240,9 +247,10 @@ class Gate:
         self._store.append(self.keys.rejected, facts | {"message": ascii(raw[:_EXCERPT])}, STREAM_MAXLEN)
         self._store.count(self.keys.stats, "set_aside:undecodable")
 
-    def count_repeat(self) -> None:
-        """Count an attempt that was answered with a stored outcome."""
-        self._store.count(self.keys.stats, "repeats")
+    def note_repeat(self, plan_id: str, token: str) -> None:
+        """Count an attempt that was answered with a stored outcome, and tell the plan's timeline; never raises."""
+        with suppress(StoreUnavailable):
+            self._store.run("note_repeat", [self.keys.timeline(plan_id), self.keys.stats], [token, _REPEATS_TOLD])
 
     def look_many(self, looks: Sequence[tuple[ExecuteIntent, str]]) -> list[Answer | StoreUnavailable]:
         """`look` at several plans (each with its token) in one round trip; never raises, each has its own answer.

@@ -132,6 +132,11 @@ class Keys:
         """STREAM, capped: messages that were set aside, with the reason."""
         return f"{self.namespace}:stream:apply.rejected"
 
+    @property
+    def audit(self) -> str:
+        """STREAM, capped: what operators did to plans and to the kill switch: who, why, when."""
+        return f"{self.namespace}:stream:apply.audit"
+
     def paper_position(self, symbol: str) -> str:
         """HASH: `position_amt` (signed), `mark_price`, optional `step`."""
         return f"{self.namespace}:paper:position:{symbol}"

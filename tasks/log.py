@@ -1,8 +1,12 @@
-"""The lines operators grep for. Their starts are fixed (CONTRACT "Log lines"); more pairs may follow."""
+"""The lines operators grep for. Their starts are fixed (CONTRACT "Log lines"); more pairs may follow.
+
+Each carries the same facts once more, by name, for a log of JSON (`workers.jsonlog`): there the plan's id is always
+`plan_id`, and nothing is rounded or quoted.
+"""
 
 import logging
 from decimal import ROUND_DOWN, Context, Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.judge import Stands
 from tasks.outcome import Outcome
@@ -20,6 +24,17 @@ _SHOWN = Decimal("0.0001")
 _EXACT = Context(prec=2 * MAX_DIGITS)
 
 
+def _facts(event: str, **facts: object) -> dict[str, Any]:
+    return {"facts": {"event": event, **facts}}
+
+
+def _outcome_facts(event: str, outcome: Outcome, **more: object) -> dict[str, Any]:
+    facts = outcome.as_result()
+    # The line has a timestamp of its own; this one is the end of the plan, on the Redis clock.
+    facts["ended_at"] = facts.pop("timestamp")
+    return _facts(event, **facts, **more)
+
+
 def log_ok(plan_id: str, symbol: str, claim: "Claim") -> None:
     """Permits are consumed; once per plan."""
     shown = Decimal(claim.safe_qty).quantize(_SHOWN, rounding=ROUND_DOWN, context=_EXACT)
@@ -30,21 +45,32 @@ def log_ok(plan_id: str, symbol: str, claim: "Claim") -> None:
         shown,
         symbol,
         claim.attempts,
+        extra=_facts(
+            "ok",
+            plan_id=plan_id,
+            symbol=symbol,
+            wait_ms=claim.wait_ms,
+            safe_qty=claim.safe_qty,
+            attempts=claim.attempts,
+        ),
     )
 
 
 def log_block(outcome: Outcome, stands: Stands | None, detail: str) -> None:
     """A plan ended blocked; once per plan. TTLs are -2 where no permit was looked at."""
+    gov_ttl = stands.ttl_s("governor") if stands else -2
+    p33_ttl = stands.ttl_s("p33") if stands else -2
     logger.warning(
         "[PERMIT_WAIT] BLOCK plan=%s reason=%s gov_ttl=%d p33_ttl=%d wait_ms=%d symbol=%s attempts=%d detail=%s",
         outcome.plan_id,
         outcome.reason,
-        stands.ttl_s("governor") if stands else -2,
-        stands.ttl_s("p33") if stands else -2,
+        gov_ttl,
+        p33_ttl,
         outcome.wait_ms,
         outcome.symbol or "-",
         outcome.attempts,
         ascii(detail),
+        extra=_outcome_facts("block", outcome, detail=detail, gov_ttl=gov_ttl, p33_ttl=p33_ttl),
     )
 
 
@@ -59,6 +85,20 @@ def log_venue(outcome: Outcome) -> None:
         outcome.executed,
         outcome.reason or "-",
         outcome.attempts,
+        extra=_outcome_facts("order", outcome),
+    )
+
+
+def log_resolved(plan_id: str, symbol: str, found: str, who: str, why: str) -> None:
+    """An operator has said what became of an order that was unknown."""
+    logger.warning(
+        "[RESOLVED] plan=%s symbol=%s found=%s who=%s why=%s",
+        plan_id,
+        symbol,
+        found,
+        ascii(who),
+        ascii(why),
+        extra=_facts("resolved", plan_id=plan_id, symbol=symbol, found=found, who=who, why=why),
     )
 
 
@@ -75,12 +115,21 @@ def log_set_aside(task_id: str, plan_id: str | None, reason: str, detail: str) -
         plan_id or "-",
         reason,
         ascii(detail[:300]),
+        extra=_facts("set_aside", message_task_id=task_id, plan_id=plan_id, reason=reason, detail=detail),
     )
 
 
 def log_issued(issuer: str, plan_id: str, symbol: str, verdict: str, reason: str) -> None:
     """What one of our own issuers decided about a plan."""
-    logger.info("[ISSUER] %s plan=%s symbol=%s verdict=%s reason=%s", issuer, plan_id, symbol, verdict, reason or "-")
+    logger.info(
+        "[ISSUER] %s plan=%s symbol=%s verdict=%s reason=%s",
+        issuer,
+        plan_id,
+        symbol,
+        verdict,
+        reason or "-",
+        extra=_facts("issuer", issuer=issuer, plan_id=plan_id, symbol=symbol, verdict=verdict, reason=reason),
+    )
 
 
 def log_disarm(plan_id: str, symbol: str, reason: str) -> None:
@@ -90,6 +139,7 @@ def log_disarm(plan_id: str, symbol: str, reason: str) -> None:
         plan_id,
         symbol,
         reason,
+        extra=_facts("disarm", plan_id=plan_id, symbol=symbol, reason=reason),
     )
 
 
@@ -102,34 +152,48 @@ def log_start(mode: str, namespace: str, symbols: str, permits: str, issuers: st
         symbols,
         permits,
         issuers or "-",
+        extra=_facts("start", mode=mode, namespace=namespace, symbols=symbols, permits=permits, issuers=issuers),
     )
 
 
 def log_server_changed(since_ms: int, permits: int) -> None:
     """Redis was restarted or failed over: what is from before is not trusted."""
     logger.warning(
-        "[SERVER] changed since_ms=%d permits=%d: plans and permits from before are refused", since_ms, permits
+        "[SERVER] changed since_ms=%d permits=%d: plans and permits from before are refused",
+        since_ms,
+        permits,
+        extra=_facts("server_changed", since_ms=since_ms, permits=permits),
     )
 
 
 def log_unasked(issuer: str, plan_id: str, error: Exception) -> None:
     """An issuer of ours could not be asked; its permit stays missing."""
-    logger.warning("[ISSUER] %s plan=%s could not be asked: %s", issuer, plan_id, ascii(str(error)))
+    logger.warning(
+        "[ISSUER] %s plan=%s could not be asked: %s",
+        issuer,
+        plan_id,
+        ascii(str(error)),
+        extra=_facts("issuer_unasked", issuer=issuer, plan_id=plan_id, error=str(error)),
+    )
 
 
 def log_not_started(plan_id: str, error: Exception) -> None:
     """The pool takes no attempt any more; the message goes back as it is."""
-    logger.warning("[PARK] plan=%s not started: %s", plan_id, ascii(str(error)))
+    facts = _facts("not_started", plan_id=plan_id, error=str(error))
+    logger.warning("[PARK] plan=%s not started: %s", plan_id, ascii(str(error)), extra=facts)
 
 
 def log_sweep(plan_id: str, error: str) -> None:
     """An overdue plan, or all of them, could not be ended this time."""
-    logger.warning("[SWEEP] plan=%s error=%s", plan_id, ascii(error))
+    logger.warning(
+        "[SWEEP] plan=%s error=%s", plan_id, ascii(error), extra=_facts("sweep", plan_id=plan_id, error=error)
+    )
 
 
 def log_silent(issuer: str, error: Exception) -> None:
     """An issuer could not leave its sign of life."""
-    logger.warning("[ISSUER] %s left no sign of life: %s", issuer, ascii(str(error)))
+    facts = _facts("issuer_silent", issuer=issuer, error=str(error))
+    logger.warning("[ISSUER] %s left no sign of life: %s", issuer, ascii(str(error)), extra=facts)
 
 
 def log_no_sign(hostname: str, error: Exception) -> None:
@@ -139,4 +203,10 @@ def log_no_sign(hostname: str, error: Exception) -> None:
 
 def log_unavailable(plan_id: str, error: Exception, pause_ms: int) -> None:
     """Redis or the venue gave no answer; nothing was dispatched, and the plan is tried again."""
-    logger.warning("[UNAVAILABLE] plan=%s again_in_ms=%d error=%s", plan_id, pause_ms, ascii(str(error)))
+    logger.warning(
+        "[UNAVAILABLE] plan=%s again_in_ms=%d error=%s",
+        plan_id,
+        pause_ms,
+        ascii(str(error)),
+        extra=_facts("unavailable", plan_id=plan_id, again_in_ms=pause_ms, error=str(error)),
+    )

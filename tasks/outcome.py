@@ -67,6 +67,16 @@ class Fill(BaseModel):
         return self.qty if self.side == "BUY" else f"-{self.qty}"
 
 
+class ByHand(BaseModel):
+    """What an operator does to a plan, who it is, and why."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    act: Literal["cancel", "resolve"]
+    who: str
+    why: str
+
+
 class Ending(BaseModel):
     """An outcome before the store adds `attempts`, `wait_ms` and `timestamp` on its own clock."""
 
@@ -83,6 +93,7 @@ class Ending(BaseModel):
     client_order_id: str = ""
     steps_results: tuple[dict[str, Any], ...] = ()
     fill: Fill | None = None
+    by_hand: ByHand | None = None
 
     @property
     def without_order(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from uuid import uuid4
 
 from tasks.address import RedisAddress
 from tasks.consume import Gate
@@ -25,7 +26,10 @@ from tasks.wait import WaitPolicy
 
 @dataclass(frozen=True)
 class Parts:
-    """Settings, the gate, the venue and the store they share; safe to share between threads, not over a fork."""
+    """Settings, the gate, the venue and the store they share; safe to share between threads, not over a fork.
+
+    `name`: of the worker, or of the operator's command; it shows in the timelines of plans.
+    """
 
     settings: Settings
     gate: Gate
@@ -33,6 +37,11 @@ class Parts:
     store: Store
     governor: GovernorSettings = field(default_factory=GovernorSettings)
     position: PositionSettings = field(default_factory=PositionSettings)
+    name: str = ""
+
+    def token(self) -> str:
+        """A fresh token for one attempt: the name of this process, so that a timeline tells who, and a random part."""
+        return f"{self.name}/{uuid4().hex}"
 
     @cached_property
     def rules(self) -> Rules:
@@ -56,6 +65,7 @@ def make_parts(
     position: PositionSettings,
     *,
     timeout_ms: int = CALL_TIMEOUT_MS,
+    name: str = "",
 ) -> Parts:
     """The parts for these settings; connections open on first use."""
     address = RedisAddress.parse(settings.redis_url)
@@ -63,7 +73,7 @@ def make_parts(
     # Waiting for acknowledgements is a blocking call: that client must outlast it.
     patient = Store(connect(address, timeout_ms=timeout_ms + ACK_WAIT_MS)) if settings.consume_acks else store
     venue = PaperVenue(store, Keys(settings.namespace), settings.record_ttl_s)
-    return Parts(settings, Gate(store, patient, settings), venue, store, governor, position)
+    return Parts(settings, Gate(store, patient, settings), venue, store, governor, position, name)
 
 
 _parts: Callable[[], Parts] | None = None

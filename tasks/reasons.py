@@ -91,6 +91,7 @@ class Reason(StrEnum):
         "The quantity is above the one the Governor computed.",
     )
     DEADLINE_PASSED = ("deadline_passed", "All permits stood, but the wait was over.")
+    CANCELLED = ("cancelled", "An operator ended the plan before its permits were consumed.")
     REDIS_UNAVAILABLE = ("redis_unavailable", "Redis could not be asked during the wait.")
     NOT_DURABLE = ("not_durable", "Too few replicas or AOF acknowledged the consumption.")
     INTERRUPTED = (

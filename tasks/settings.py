@@ -1,5 +1,7 @@
 """Every setting, its default, its bounds and its meaning. The only file that reads the environment."""
 
+import getpass
+import os
 import re
 from decimal import Decimal
 from functools import lru_cache
@@ -113,6 +115,9 @@ class Settings(BaseSettings):
     )
     consume_acks: int = Field(
         default=0, ge=0, le=16, description="Replica or AOF acknowledgements wanted before dispatch."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="The worker's log: text, or json: one object per line, Celery's own lines too."
     )
 
     flower_auth_file: str = Field(
@@ -263,6 +268,21 @@ class PositionSettings(BaseSettings):
         default=Decimal(15), ge=0, le=86_400, description="Pause after an order on the same symbol."
     )
     permit_ttl: int = Field(default=60, ge=1, le=3600, description="Seconds a position permit lives.")
+
+
+class _Login(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="", extra="ignore", frozen=True)
+
+    sudo_user: str = ""
+
+
+def person() -> str:
+    """Who runs this process: behind sudo the person who called it, else the login, else the number of the user."""
+    try:
+        return _Login().sudo_user or getpass.getuser()
+    except (KeyError, OSError):
+        # In a container the user may have a number and no name.
+        return f"uid {os.getuid()}"
 
 
 @lru_cache(maxsize=1)

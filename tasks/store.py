@@ -103,7 +103,7 @@ class Store:
         """
         with _errors(f"HGETALL {key}"):
             found = cast("dict[bytes, bytes]", self.client.hgetall(key))
-        return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in found.items()}
+        return _texts(found)
 
     def put(self, key: str, facts: Mapping[str, str]) -> None:
         """Set fields of a HASH.
@@ -127,8 +127,8 @@ class Store:
             return b"a Redis " + kind
         return cast("bytes", found or b"")
 
-    def set_switch(self, switch: str, info: str, facts: Mapping[str, str]) -> None:
-        """Set the kill switch and what stands beside it, together.
+    def set_switch(self, switch: str, info: str, facts: Mapping[str, str], audit: str, maxlen: int) -> None:
+        """Set the kill switch and what stands beside it, and tell the stream `audit`, together.
 
         Raises:
             StoreUnavailable: Redis gave no answer, or an error.
@@ -138,16 +138,31 @@ class Store:
             pipeline.set(switch, "true")
             pipeline.delete(info)
             pipeline.hset(info, mapping=cast("Any", facts))
+            pipeline.xadd(audit, cast("Any", {"action": "halt", **facts}), maxlen=maxlen, approximate=True)
             pipeline.execute()
 
-    def clear_switch(self, switch: str, info: str) -> None:
-        """Clear the kill switch and what stands beside it, together.
+    def clear_switch(self, switch: str, info: str, facts: Mapping[str, str], audit: str, maxlen: int) -> None:
+        """Clear the kill switch and what stands beside it, and tell the stream `audit`, together.
 
         Raises:
             StoreUnavailable: Redis gave no answer, or an error.
         """
         with _errors(f"DEL {switch}"):
-            self.client.delete(switch, info)
+            pipeline = self.client.pipeline(transaction=True)
+            pipeline.delete(switch, info)
+            pipeline.xadd(audit, cast("Any", {"action": "resume", **facts}), maxlen=maxlen, approximate=True)
+            pipeline.execute()
+
+    def scored(self, key: str, most: int) -> tuple[list[tuple[str, int]], int]:
+        """The lowest members of a ZSET scored by epoch ms, and how many there are altogether.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        with _errors(f"ZRANGE {key}"):
+            found = cast("list[tuple[bytes, float]]", self.client.zrange(key, 0, most - 1, withscores=True))
+            number = int(self.client.zcard(key))
+        return [(member.decode(errors="replace"), int(score)) for member, score in found], number
 
     def due(self, key: str, most: int, skip: int = 0) -> list[str]:
         """The members of a ZSET scored by epoch ms that are due on the Redis clock, longest due first, after `skip`.
@@ -225,6 +240,21 @@ class Store:
         with suppress(redis.RedisError):
             self.client.hincrby(key, field)
 
+    def entries(
+        self, stream: str, most: int, *, newest_first: bool = False, beyond: str = ""
+    ) -> list[tuple[str, dict[str, str]]]:
+        """At most so many entries of a stream as id and text, from one end, or from `beyond` an id on.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        edge = f"({beyond}" if beyond else ("+" if newest_first else "-")
+        with _errors(f"XRANGE {stream}"):
+            read = self.client.xrevrange if newest_first else self.client.xrange
+            ends = (edge, "-") if newest_first else (edge, "+")
+            found = cast("list[tuple[bytes, dict[bytes, bytes]]]", read(stream, *ends, count=most))
+        return [(entry_id.decode(), _texts(fields)) for entry_id, fields in found]
+
     def note(self, key: str, hostname: str, life_s: int) -> None:
         """Write a HASH of host and epoch seconds (Redis clock) that lives `life_s`.
 
@@ -291,6 +321,10 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self.client.close()
+
+
+def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
 
 
 @contextmanager

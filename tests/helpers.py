@@ -83,7 +83,8 @@ def record_of(client: redis.Redis, keys: Keys, plan_id: str) -> dict[str, str]:
 
 def texts(entry: dict[bytes, bytes]) -> dict[str, str]:
     """A Redis entry as text."""
-    return {name.decode(): value.decode() for name, value in entry.items()}
+    # A timeline tells what an issuer wrote, whatever bytes that were.
+    return {name.decode(): value.decode(errors="replace") for name, value in entry.items()}
 
 
 def tells_of_its_file(client: redis.Redis) -> bool:

@@ -11,12 +11,15 @@ from celery.concurrency import ALIASES  # type: ignore[attr-defined] # missing i
 from tasks import execute, log, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import amqp, checks, dashboard, heartbeat, junk, panel, sweep, transport, watch
+from workers import amqp, checks, dashboard, heartbeat, jsonlog, junk, panel, sweep, transport, watch
+
+#: Name of this worker, in its main process and in its children.
+_nodename: list[str] = []
 
 
 @lru_cache(maxsize=1)
 def _parts() -> parts.Parts:
-    return parts.make_parts(settings_of_process(), governor_settings(), position_settings())
+    return parts.make_parts(settings_of_process(), governor_settings(), position_settings(), name="".join(_nodename))
 
 
 def install(app: Celery) -> None:
@@ -34,11 +37,12 @@ def install(app: Celery) -> None:
     app.steps["consumer"].add(watch.PermitWatch)
 
 
-def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
+def _prepare(sender: Any, instance: Any, **_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     """Before the broker is opened: our transport and commands, then whatever forbids a start."""
     transport.install()
     amqp.install()
     panel.install()
+    _nodename[:] = [str(sender)]
     try:
         governor_settings()
         checks.check_settings(settings_of_process(), position_settings())
@@ -47,6 +51,10 @@ def _prepare(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
         sys.exit(f"permitwait: {error}")
     except Exception as error:  # noqa: BLE001 - Celery would only log it, and the worker would start closed
         sys.exit(f"permitwait: the start failed: {type(error).__name__}: {error}")
+    if settings_of_process().log_format == "json":
+        jsonlog.install()
+        # The banner is drawn on stdout and is nothing a reader of JSON could use.
+        instance.quiet = True
     parts.configure(_parts)
     execute.execute.Strategy = "workers.request:strategy"
     execute.execute.Request = "workers.request:Request"

@@ -8,7 +8,6 @@ the event loop, many plans in one round trip; a task attempt starts only where i
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any, Final
-from uuid import uuid4
 
 from celery.worker import state as _state
 
@@ -106,7 +105,7 @@ class Lot:
     def _look(self, waiting: list[Parked]) -> None:
         if not waiting:
             return
-        looks = [(parked.intent, uuid4().hex) for parked in waiting]
+        looks = [(parked.intent, self._parts.token()) for parked in waiting]
         answers = self._parts.gate.look_many(looks)
         issuers = bool(self._parts.settings.issuers)
         for parked, (_, token), answer in zip(waiting, looks, answers, strict=True):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, Final
-from uuid import uuid4
 
 from celery import bootsteps, states
 
@@ -78,7 +77,7 @@ def _end(parts: Parts, plan_id: str, record: dict[str, str]) -> Outcome | None:
 def _never_taken_up(parts: Parts, plan_id: str, symbol: str) -> Outcome | None:
     # Its age is above the maximum by registration alone: it must not be taken up now.
     ending = blocked_ending(plan_id, symbol, Reason.PLAN_EXPIRED, "registered, and taken up by no worker in time")
-    finished = parts.gate.finish(ending, uuid4().hex, "registered")
+    finished = parts.gate.finish(ending, parts.token(), "registered")
     if finished and finished.fresh:
         log.log_block(finished.outcome, None, ending.detail)
     return finished.outcome if finished else None

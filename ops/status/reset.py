@@ -1,10 +1,9 @@
 """`permitwait status --reset`: begin the acceptance anew, for example after the cause of a race error was removed."""
 
 from ops import screen
-from ops.switch import operator
 from tasks.address import RedisAddress
 from tasks.keys import Keys
-from tasks.settings import Settings
+from tasks.settings import Settings, person
 from tasks.store import Store, connect
 
 #: The counters of before are kept for this long.
@@ -21,7 +20,7 @@ def run(settings: Settings, *, yes: bool, as_json: bool) -> int:
         return _tell("", "nothing was changed", as_json=as_json)
     keys, store = Keys(settings.namespace), Store(connect(RedisAddress.parse(settings.redis_url), timeout_ms=2_000))
     kept = keys.stats_until(int(store.now_s() * 1000))
-    word = store.run("reset_stats", [keys.stats, kept], [operator(), KEPT_S])[0]
+    word = store.run("reset_stats", [keys.stats, kept], [person(), KEPT_S])[0]
     store.close()
     if word == b"nothing":
         return _tell("", "nothing was counted yet", as_json=as_json)

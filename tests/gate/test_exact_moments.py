@@ -31,11 +31,11 @@ class Clock:
         """Lua that goes before a script: every call but TIME reaches the server."""
         return (
             "local server = redis\n"
-            "local redis = { pcall = server.pcall, call = function(name, ...)\n"
+            "local redis = setmetatable({ call = function(name, ...)\n"
             "  if name ~= 'TIME' then return server.call(name, ...) end\n"
             f"  local ms = tonumber(server.call('GET', '{self._key}'))\n"
             "  return { string.format('%.0f', math.floor(ms / 1000)), string.format('%.0f', ms % 1000 * 1000) }\n"
-            "end }\n"
+            "end }, { __index = server })\n"
         )
 
 

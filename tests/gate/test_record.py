@@ -100,7 +100,7 @@ def test_a_consumption_sent_twice_is_one(client: redis.Redis, keys: Keys, parts:
     assert isinstance(first, Consumed)
     assert first == second
     assert 2 == client.exists(keys.permit("governor", "plan-1"), keys.permit("p33", "plan-1"))
-    assert ["taken_up", "look", "consumed"] == events(client, keys)
+    assert ["taken_up", "consumed"] == events(client, keys)
 
 
 @pytest.mark.parametrize("leaving", ["waiting", "consumed"])

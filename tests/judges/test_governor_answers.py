@@ -15,7 +15,7 @@ from tasks.outcome import Ending
 from tasks.permit import GovernorPermit, read_permit
 from tasks.venues import Position
 from tasks.venues.paper import PaperVenue
-from tests.helpers import P33, intent_of, record_of, results_of
+from tests.helpers import P33, intent_of, record_of, results_of, stream
 from tests.judges.desk import GRANTED, NOTHING, Desk, limits
 
 
@@ -125,7 +125,10 @@ def test_a_refusal_stands(desk: Desk) -> None:
 
 @pytest.mark.parametrize("state", ["blocked", "consumed", "done", "rejected", "unknown"])
 def test_a_plan_that_needs_no_decision_gets_none(desk: Desk, state: str) -> None:
-    """Once a plan is consumed or has ended, a decision that comes late writes nothing and reserves nothing."""
+    """Once a plan is consumed or has ended, a decision that comes late writes nothing and reserves nothing.
+
+    The timeline of a blocked plan says that it came late: that is why a permit was missing.
+    """
     keys, client = desk.keys, desk.client
     if state == "blocked":
         desk.time_out()
@@ -144,7 +147,9 @@ def test_a_plan_that_needs_no_decision_gets_none(desk: Desk, state: str) -> None
 
     assert [("ended", state)] * 2 == [desk.decide("plan-1"), desk.decide("plan-1", max_exec_per_hour=0)]
     assert held == desk.figures()
-    assert events == client.xlen(keys.timeline("plan-1"))
+    late = [event for event in stream(client, keys.timeline("plan-1"))[events:] if event["verdict"] == "late"]
+    assert events + len(late) == client.xlen(keys.timeline("plan-1"))
+    assert (2 if state == "blocked" else 0) == len(late)
     written = (keys.permit("governor", "plan-1"), keys.governor_block("plan-1"), keys.governor_reservation("plan-1"))
     assert 0 == client.exists(*written)
 

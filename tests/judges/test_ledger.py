@@ -47,7 +47,7 @@ def test_a_ledger_begins_at_what_the_exchange_holds(client: redis.Redis, keys: K
     ledger = ledger_of(client, keys)
     begun = [event for event in stream(client, keys.timeline("plan-1")) if event["event"] == "ledger_started"]
 
-    assert {"last_known_amt", "updated_at", "origin"} == ledger.keys()
+    assert {"last_known_amt", "updated_at", "origin", "taken_at"} == ledger.keys()
     assert [held, "exchange_first_sight"] == [ledger["last_known_amt"], ledger["origin"]]
     assert 0 < client.ttl(keys.ledger("BTCUSDT")) <= LEDGER_TTL_S
     assert [held] == [event["amt"] for event in begun]
@@ -181,7 +181,7 @@ def test_dry_run_moves_nothing(
 
     assert [(True, False)] * 2 == [(outcome.would_execute, outcome.executed) for outcome in outcomes]
     assert [] == orders_of(client, keys)
-    assert {"last_known_amt", "updated_at", "origin"} == ledger_of(client, keys).keys()
+    assert {"last_known_amt", "updated_at", "origin", "taken_at"} == ledger_of(client, keys).keys()
     assert "0.010" == ledger_of(client, keys)["last_known_amt"]
 
 
@@ -247,7 +247,7 @@ def test_a_blocked_plan_moves_nothing(client: redis.Redis, keys: Keys, parts: Pa
     outcome = run_to_outcome(parts, intent_of())
 
     assert "kill_switch" == outcome.reason
-    assert {"last_known_amt", "updated_at", "origin"} == ledger_of(client, keys).keys()
+    assert {"last_known_amt", "updated_at", "origin", "taken_at"} == ledger_of(client, keys).keys()
 
 
 # How exactly

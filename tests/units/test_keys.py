@@ -19,6 +19,7 @@ NAMES = {
     "plans": (Keys().plans, "quantum:stream:apply.plan"),
     "results": (Keys().results, "quantum:stream:apply.result"),
     "rejected": (Keys().rejected, "quantum:stream:apply.rejected"),
+    "audit": (Keys().audit, "quantum:stream:apply.audit"),
     "paper position": (Keys().paper_position("BTCUSDT"), "quantum:paper:position:BTCUSDT"),
     "paper orders": (Keys().paper_orders, "quantum:stream:paper.orders"),
 }

@@ -7,7 +7,8 @@ import pytest
 
 from tasks.reasons import PERMIT_NAMES, Reason, every_missing_reason, missing_reason
 
-#: CONTRACT "Outcome", and the combinations of three permits that its rule for absence makes.
+#: CONTRACT "Outcome" (a list of the least), the combinations of three permits that its rule for absence makes, and
+#: `cancelled`.
 CONTRACT = [
     "kill_switch",
     "invalid_intent",
@@ -30,6 +31,7 @@ CONTRACT = [
     "invalid_safe_qty",
     "qty_above_governor_limit",
     "deadline_passed",
+    "cancelled",
     "redis_unavailable",
     "not_durable",
     "interrupted",
