@@ -12,6 +12,7 @@ PACKAGES: Final = {
     "rabbitmq-server": "rabbitmq-server",
     "epmd": "rabbitmq-server",
     "chromium": "chromium",
+    "chromedriver": "chromium-driver",
     "promtool": "prometheus",
     "faketime": "faketime",
 }
