@@ -13,6 +13,7 @@ PACKAGES: Final = {
     "rabbitmqctl": "rabbitmq-server",
     "epmd": "rabbitmq-server",
     "chromium": "chromium",
+    "chromedriver": "chromium-driver",
     "promtool": "prometheus",
     "faketime": "faketime",
 }

@@ -1,7 +1,6 @@
 """A headless Chromium of this machine, with a profile of its own, and what it shows of one dashboard."""
 
 import os
-import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+
+from tests.packages import need
 
 #: Size of the window, pixels: what a small laptop shows.
 WIDTH: Final = 1400
@@ -34,13 +34,7 @@ _OPTIONS: Final = (
 
 def chromium_or_skip() -> tuple[str, str]:
     """Paths of Chromium and of its driver; without them a skip on a laptop, a failure where `CI=true`."""
-    found = shutil.which("chromium"), shutil.which("chromedriver")
-    if found[0] and found[1]:
-        return found[0], found[1]
-    missing = "no chromium and chromedriver here (Debian: apt-get install chromium chromium-driver)"
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
+    return need("chromium"), need("chromedriver")
 
 
 @contextmanager

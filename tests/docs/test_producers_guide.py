@@ -8,18 +8,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from itertools import dropwhile, takewhile
 from signal import SIGINT
 from typing import Any
+from urllib.parse import urlsplit
 
+import amqp
 import pytest
 import redis
 
 from tasks.settings import read_settings
 from tasks.submit import _app, _store_at
-from tests.docs.documents import Block, blocks_of
+from tests.docs.documents import Block, blocks_of, prose_of
 from tests.helpers import GOVERNOR, P33, grant, hold, orders_of
-from tests.servers import RealServer
-from tests.worker.nodes import Site, Worker, clean_environment, site_on, start_worker, wait_for_ends
+from tests.servers import RabbitQueue, RealServer, node
+from tests.worker.nodes import Site, Worker, clean_environment, plan, site_on, start_worker, wait_for_ends
 
 GUIDE = "docs/producers-guide.md"
 SHOWN_URL = "redis://localhost:6379/0"
@@ -152,3 +155,48 @@ def test_a_stream_entry_is_a_plan(site: Site, worker: Worker) -> None:
 
     assert [plan_id] == ordered(site)
     assert [] == worker.lines("Traceback")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("exchange", ["execute", ""])
+def test_one_publish_is_a_plan(exchange: str) -> None:
+    """Over AMQP, the parts of the guide's table are a plan, through our exchange and through the default one."""
+    wanted = {row[0]: row[1] for row in rows_under("## Any language, over AMQP")}
+    intent = plan("over-amqp", "BTCUSDT")
+    with RealServer() as server, site_on(server) as site:
+        queue = RabbitQueue(node())
+        hold(site.client, site.keys, "100")
+        grant(site.client, site.keys, "over-amqp", GOVERNOR, P33)
+        settings = {"APPLY_ALLOWLIST": "BTCUSDT", "APPLY_BROKER_URL": queue.url, "APPLY_PERMIT_WAIT_MS": "20000"}
+        parts = urlsplit(queue.url)
+        with start_worker(server, **settings) as worker:
+            connection = amqp.Connection(
+                f"{parts.hostname}:{parts.port}",
+                parts.username or "",
+                parts.password or "",
+                virtual_host=parts.path[1:],
+            )
+            with connection:
+                message = amqp.Message(
+                    wanted["body"].split("`")[1].replace("PLAN", json.dumps(intent)),
+                    content_type="application/json",
+                    content_encoding="utf-8",
+                    application_headers={"task": "tasks.execute", "id": "over-amqp"},
+                    delivery_mode=2,
+                )
+                connection.channel().basic_publish(message, exchange=exchange, routing_key="execute")
+            wait_for_ends(site, ["over-amqp"])
+
+            assert {"body", "content type, encoding", "headers", "delivery mode"} == set(wanted)
+            assert "`task`: `tasks.execute`, `id`: the plan id" == wanted["headers"]
+            assert ["over-amqp"] == ordered(site)
+            assert [] == worker.lines("Traceback")
+        queue.close()
+
+
+def rows_under(heading: str) -> list[list[str]]:
+    """The first table under a heading of the guide, without its head, cell by cell."""
+    lines = [piece.text for piece in prose_of(GUIDE)]
+    after = lines[lines.index(heading) :]
+    table = list(takewhile(lambda line: line.startswith("|"), dropwhile(lambda line: not line.startswith("|"), after)))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
