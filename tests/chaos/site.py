@@ -1,0 +1,101 @@
+"""The run's machinery: two servers (or one for both), relays in front of them, a fleet of workers behind those."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from ops.server import EmbeddedServer
+from tasks.settings import Settings, read_settings
+from tests.chaos.fleet import Fleet
+from tests.chaos.load import ALLOWED
+from tests.chaos.relay import Relay, Relays
+from tests.chaos.schedule import CLIENTS
+from tests.chaos.unit import Unit
+
+ServerName = Literal["store", "broker"]
+
+#: Shorter than the defaults, so that a run sees many leases and ages pass.
+LEASE_MS: Final = 4_000
+MAX_AGE_MS: Final = 20_000
+WAIT_MS: Final = 1_200
+
+#: Name and command line of every worker.
+WORKERS: Final = {
+    "w1": ("--pool", "threads", "--concurrency", "8"),
+    "w2": ("--pool", "threads", "--concurrency", "8"),
+    "w3": ("--pool", "prefork", "--concurrency", "2"),
+}
+FORKING: Final = ("w3",)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Everything that can be broken, and the addresses to reach it by. `relays` by site and server."""
+
+    servers: Mapping[ServerName, EmbeddedServer]
+    relays: Mapping[tuple[str, ServerName], Relay]
+    fleet: Fleet
+
+    @property
+    def settings(self) -> Settings:
+        """For what runs in this process: producers, issuers, and who reads the journals."""
+        return _settings(self.relays[CLIENTS, "store"].url, self.relays[CLIENTS, "broker"].url)
+
+    def of_server(self, name: ServerName) -> Sequence[Relay]:
+        """Every way to one server."""
+        return [relay for (_, server), relay in self.relays.items() if server == name]
+
+
+def _settings(store_url: str, broker_url: str) -> Settings:
+    return read_settings(
+        redis_url=store_url,
+        broker_url=broker_url,
+        mode="paper",
+        allowlist=",".join(ALLOWED),
+        issuers="",
+        claim_lease_ms=LEASE_MS,
+        plan_max_age_ms=MAX_AGE_MS,
+        permit_wait_ms=WAIT_MS,
+        _env_file=None,
+    )
+
+
+def _environment(store_url: str, broker_url: str) -> dict[str, str]:
+    return {
+        "APPLY_REDIS_URL": store_url,
+        "APPLY_BROKER_URL": broker_url,
+        "APPLY_MODE": "paper",
+        "APPLY_ALLOWLIST": ",".join(ALLOWED),
+        "APPLY_ISSUERS": "",
+        "APPLY_CLAIM_LEASE_MS": str(LEASE_MS),
+        "APPLY_PLAN_MAX_AGE_MS": str(MAX_AGE_MS),
+        "APPLY_PERMIT_WAIT_MS": str(WAIT_MS),
+    }
+
+
+@contextmanager
+def open_site(folder: Path, *, one_server: bool) -> Iterator[Site]:
+    """Servers that keep every acknowledged write, relays, and workers (not started). All gone afterwards."""
+    with ExitStack() as at_end:
+        store = at_end.enter_context(EmbeddedServer(folder / "store", appendfsync="always"))
+        broker = store
+        if not one_server:
+            broker = at_end.enter_context(EmbeddedServer(folder / "broker", appendfsync="always"))
+        servers: dict[ServerName, EmbeddedServer] = {"store": store, "broker": broker}
+        relays = Relays()
+        at_end.callback(relays.close)
+        ways = {
+            (site, name): relays.add(folder / f"{site}-{name}", server.socket_path)
+            for site in (*WORKERS, CLIENTS)
+            for name, server in servers.items()
+        }
+        fleet = Fleet(
+            [
+                Unit(name, folder, *options, **_environment(ways[name, "store"].url, ways[name, "broker"].url))
+                for name, options in WORKERS.items()
+            ]
+        )
+        at_end.callback(fleet.kill)
+        yield Site(servers, ways, fleet)
