@@ -64,21 +64,23 @@ class Request(Told):
             super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
             return
         state.task_ready(self)
-        self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
-        self.lot.from_pool(self, OUTAGE_PAUSE_MS / 1000)
+        self._take_back(OUTAGE_PAUSE_MS / 1000)
 
     def on_retry(self, exc_info: Any) -> None:  # noqa: ANN401 - Celery's own signature
         """Instead of acknowledging a message whose successor was published: there is no successor."""
         # In the threads pool the exception arrives wrapped, and whatever this method raised would be swallowed.
         found: Any = exc_info.exception
         retry: Any = found if isinstance(found, Retry) else found.exc
-        self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
         self.request_dict[STORE_ERROR] = retry.message or ""
-        # A look is good for one attempt.
-        self.request_dict[SEEN] = None
         if not retry.when:
             # That attempt waits, so it has asked them; one that Redis did not answer has not.
             self.request_dict[ASK_ISSUERS] = False
         waits_for = "another attempt, or a lookup of the order" if retry.when else "permits are missing"
         self.send_event("task-retried", exception=retry.message or waits_for, traceback="")
-        self.lot.from_pool(self, float(retry.when))
+        self._take_back(float(retry.when))
+
+    def _take_back(self, pause_s: float) -> None:
+        self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
+        # A look is good for one attempt.
+        self.request_dict[SEEN] = None
+        self.lot.from_pool(self, pause_s)
