@@ -14,8 +14,8 @@ from tests.chaos.permits import TTL_S, Verdict, reason_for
 _MISSING = every_missing_reason()
 #: A wait that came to its end.
 _WAITED = _MISSING | {Reason.DEADLINE_PASSED, Reason.REDIS_UNAVAILABLE}
-#: Appears with a change of the server's identity; a newer version of the program knows it.
-_SERVER_CHANGED = "server_changed"
+#: A worker that lives notices another server at its next sweep; all of them may have to start first.
+_NOTICED_WITHIN_MS = 20_000
 
 
 def only_granted(evidence: Evidence) -> Iterator[Violation]:
@@ -66,8 +66,10 @@ def _fits(evidence: Evidence, plan: Plan, reason: str, record: Fields) -> bool:
     consumed = evidence.happened(plan.plan_id, "consumed")
     if reason == Reason.KILL_SWITCH:
         return evidence.maybe(SWITCH, began_ms, ended_ms)
-    if reason == _SERVER_CHANGED:
-        return evidence.maybe(STORE_LOST, began_ms, ended_ms)
+    if reason == Reason.SERVER_CHANGED:
+        # The change is dated by the worker that notices it, and concerns what was made before that.
+        said_ms = (permit.sent_ms for permit in evidence.written_for.get(plan.plan_id, ()))
+        return evidence.maybe(STORE_LOST, min(_made_ms(record), began_ms, *said_ms) - _NOTICED_WITHIN_MS, ended_ms)
     if reason == Reason.PLAN_EXPIRED:
         return ended_ms - _made_ms(record) >= evidence.bounds.max_age_ms
     if reason == Reason.INTERRUPTED:
