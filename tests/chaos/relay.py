@@ -16,7 +16,7 @@ class _Line:
 
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client, self.server = client, server
-        self.lossy = False
+        self.lossy = self.stale = False
 
     def drop(self) -> None:
         for side in (self.client, self.server):
@@ -30,6 +30,7 @@ class Relay:
         self.url: Final = socket_url(path)
         self._loop, self._path, self._upstream = loop, path, upstream
         self._lines: set[_Line] = set()
+        self._serving = 0
         self._refusing = self._deaf = False
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -43,7 +44,7 @@ class Relay:
         self._server.close()
         self._refusing = True
         self._flowing.set()
-        while self._lines:
+        while self._serving:
             self._drop_all()
             await asyncio.sleep(0.01)
 
@@ -59,6 +60,10 @@ class Relay:
         """Pass on what clients say and lose every answer, until `mend`."""
         self._do(self._lose)
 
+    def go_stale(self) -> None:
+        """Pass nothing on any more on what is connected now, and close none of it; new connections are as ever."""
+        self._do(self._stale)
+
     def mend(self, *, late: bool = False) -> None:
         """Pass everything on again; what was held up arrives `late`, or is lost with its connection."""
         self._do(lambda: self._mend(late=late))
@@ -72,6 +77,10 @@ class Relay:
 
     def _lose(self) -> None:
         self._deaf = True
+
+    def _stale(self) -> None:
+        for line in self._lines:
+            line.stale = True
 
     def _mend(self, *, late: bool) -> None:
         # A connection that lost an answer would take the next one for it.
@@ -95,6 +104,7 @@ class Relay:
             return
         line = _Line(writer, up_writer)
         self._lines.add(line)
+        self._serving += 1
         pumps = [
             asyncio.ensure_future(self._pump(reader, up_writer, line, answers=False)),
             asyncio.ensure_future(self._pump(up_reader, writer, line, answers=True)),
@@ -104,8 +114,11 @@ class Relay:
         finally:
             for pump in pumps:
                 pump.cancel()
-            line.drop()
-            self._lines.discard(line)
+            self._serving -= 1
+            # A network that has forgotten a connection tells neither side of the other's end.
+            if not line.stale:
+                line.drop()
+                self._lines.discard(line)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line, *, answers: bool
@@ -113,6 +126,8 @@ class Relay:
         try:
             while data := await reader.read(_CHUNK):
                 await self._flowing.wait()
+                if line.stale:
+                    continue
                 if answers and self._deaf:
                     line.lossy = True
                 elif not line.lossy or not answers:

@@ -119,6 +119,23 @@ def test_a_connection_that_lost_a_reply_ends(relay: Relay, server: EmbeddedServe
         assert b"" == line.recv(100)
 
 
+def test_a_stale_connection_is_silent_for_ever(relay: Relay, through: redis.Redis) -> None:
+    """What is connected hears nothing any more, not even an end; new connections pass."""
+    path = RedisAddress.parse(relay.url).socket_path
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(SHORT_MS / 1000)
+        line.connect(path)
+        line.sendall(b"PING\r\n")
+        assert b"+PONG\r\n" == line.recv(100)
+        relay.go_stale()
+        wait_until(lambda: not answers(through), "the connection is silent")
+        assert wait_until(lambda: answers(through), "a new connection passes")
+        relay.mend()
+        line.sendall(b"PING\r\n")
+        with pytest.raises(TimeoutError):
+            line.recv(100)
+
+
 def echoes(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(SHORT_MS / 1000)
