@@ -44,9 +44,12 @@ class Relay:
         self._server.close()
         self._refusing = True
         self._flowing.set()
+        self._drop_all()
         while self._serving:
-            self._drop_all()
             await asyncio.sleep(0.01)
+            self._drop_all()
+        # What was dropped is closed in the loop's next turn.
+        await asyncio.sleep(0)
 
     def cut(self) -> None:
         """Drop every connection and refuse new ones, until `mend`."""
