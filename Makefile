@@ -44,8 +44,8 @@ test-all: $(STAMP) ## also the long suites, and the gate and the workers on Redi
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" --broker=rabbitmq $(ANY_BROKER) || failed=1; \
 	exit $$failed
 
-chaos: $(STAMP) ## break workers and servers at random for SECONDS, then count (SEED=… repeats a run, ONE=1: one server)
-	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ONE),--one-server)
+chaos: $(STAMP) ## break workers and servers at random for SECONDS, then count (SEED=… repeats; ONE=1 one server; FAR=1 bad venue)
+	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ONE),--one-server) $(if $(FAR),--far-venue)
 
 check: $(STAMP) ## formatter, linter, type checker, generated documents
 	@$(BIN)/ruff format --check .

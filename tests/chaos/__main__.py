@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long things are broken")
     parser.add_argument("--seed", default="", help="of the load and of what is broken when; default: a random one")
     parser.add_argument("--one-server", action="store_true", help="permits and broker on the same server")
+    parser.add_argument("--far-venue", action="store_true", help="orders go to a venue that fails in every way")
     parser.add_argument("--keep", type=Path, help="a short path: work there and leave logs, journal and data behind")
     parser.add_argument("--schedule", action="store_true", help="only print what would be broken when")
     options = parser.parse_args()
@@ -30,11 +31,13 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
     say = _clock()
-    say(f"seed {seed}, {options.seconds:g} s, {'one server' if options.one_server else 'two servers'}")
+    parts = "one server" if options.one_server else "two servers", "far venue" if options.far_venue else "paper venue"
+    say(f"seed {seed}, {options.seconds:g} s, {', '.join(parts)}")
     with TemporaryDirectory(prefix="pw-", ignore_cleanup_errors=True) as scratch:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        verdict = run(seed, options.seconds, folder, say, one_server=options.one_server)
+        variant = {"one_server": options.one_server, "far_venue": options.far_venue}
+        verdict = run(seed, options.seconds, folder, say, **variant)
     sys.stdout.writelines(f"{line}\n" for line in verdict.lines)
     sys.stdout.write(f"seed {seed}: {'every promise held' if verdict.good else 'A PROMISE WAS BROKEN'}\n")
     return 0 if verdict.good else 1

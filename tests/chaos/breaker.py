@@ -35,7 +35,7 @@ class Breaker:
             name: connect(RedisAddress.parse(server.url), timeout_ms=2_000) for name, server in site.servers.items()
         }
         self._restarting = {id(server): Lock() for server in site.servers.values()}
-        self._switching = Lock()
+        self._switching, self._breaking_venue = Lock(), Lock()
         self._over = Event()
         self.counts: Counter[str] = Counter()
 
@@ -70,6 +70,8 @@ class Breaker:
             return self._restart("store" if kind is Kind.RESTART_STORE else "broker", action.for_s)
         if kind is Kind.FREEZE_STORE:
             return self._freeze_store(action.for_s)
+        if kind in {Kind.RESTART_VENUE, Kind.FREEZE_VENUE}:
+            return self._break_venue(action)
         if kind is Kind.SWITCH:
             return self._set_switch(action.for_s)
         if kind in {Kind.FLUSH_SCRIPTS, Kind.KILL_CLIENTS, Kind.FILL_STORE}:
@@ -119,6 +121,23 @@ class Breaker:
                 self._over.wait(for_s)
             finally:
                 os.kill(pid, SIGCONT)
+        return True
+
+    def _break_venue(self, action: Action) -> bool:
+        venue = self._site.venue
+        if venue is None:
+            return False
+        with self._breaking_venue:
+            if action.kind is Kind.RESTART_VENUE:
+                venue.kill()
+                self._over.wait(action.for_s)
+                venue.start()
+            else:
+                os.kill(venue.pid, SIGSTOP)
+                try:
+                    self._over.wait(action.for_s)
+                finally:
+                    os.kill(venue.pid, SIGCONT)
         return True
 
     def _set_switch(self, for_s: float) -> bool:

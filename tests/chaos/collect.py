@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import redis
 
@@ -14,7 +14,7 @@ from tasks.store import connect
 from tests.chaos.evidence import Bounds, Event, Evidence, Fields, Order
 from tests.chaos.journal import Journal
 from tests.chaos.load import HELD, Load
-from tests.chaos.site import LEASE_MS, MAX_AGE_MS, WAIT_MS, Site
+from tests.chaos.site import LEASE_MS, MAX_AGE_MS, ON_THE_WIRE_MS, WAIT_MS, Site
 from tests.helpers import hold, texts
 
 _TIMEOUT_MS: Final = 20_000
@@ -59,7 +59,7 @@ class Reader:
     def progress(self) -> str:
         """One line about where the run is."""
         left = self.left()
-        results, orders = self._store.xlen(self._keys.results), self._store.xlen(self._keys.paper_orders)
+        results, orders = self._store.xlen(self._keys.results), sum(1 for _ in self._orders())
         return f"{results} outcomes, {orders} orders; " + ", ".join(f"{name} {left[name]}" for name in sorted(left))
 
     def evidence(self, load: Load, journal: Journal, idle: tuple[str, ...]) -> Evidence:
@@ -69,12 +69,13 @@ class Reader:
         replies = dict(self._replies())
         return Evidence(
             load=load,
-            bounds=Bounds(wait_ms=WAIT_MS, lease_ms=LEASE_MS, max_age_ms=MAX_AGE_MS),
+            bounds=Bounds(WAIT_MS, LEASE_MS, MAX_AGE_MS, ON_THE_WIRE_MS if self._site.venue else 0),
             sent=journal.sent,
             written=journal.written,
             windows=journal.windows,
             orders=tuple(self._orders()),
-            held={symbol: Decimal(self._position(symbol)) for symbol in HELD},
+            refused=tuple(map(_far_order, self._site.venue.refused())) if self._site.venue else (),
+            held={} if self._site.venue else {symbol: Decimal(self._position(symbol)) for symbol in HELD},
             results=tuple(event.fields for event in self._entries(keys.results)),
             set_aside=tuple(event.fields for event in self._entries(keys.rejected)),
             records=records,
@@ -95,9 +96,12 @@ class Reader:
             yield Event(int(name.split(b"-")[0]), texts(entry))
 
     def _orders(self) -> Iterator[Order]:
+        if self._site.venue:
+            yield from map(_far_order, self._site.venue.accepted())
         for event in self._entries(self._keys.paper_orders):
             entry = event.fields
-            yield Order(entry["plan_id"], entry["client_order_id"], entry["symbol"], Decimal(entry["qty"]), event.at_ms)
+            qty = Decimal(entry["qty"])
+            yield Order(entry["plan_id"], entry["client_order_id"], entry["symbol"], qty, qty, event.at_ms)
 
     def _hashes(self, prefix: str) -> Iterator[tuple[str, Fields]]:
         for key in self._store.scan_iter(f"{prefix}*", 1000):
@@ -128,3 +132,15 @@ class Reader:
             for line in unit.log_lines():
                 if "[SET_ASIDE]" in line:
                     yield from _MARKER.findall(line)
+
+
+def _far_order(entry: Mapping[str, Any]) -> Order:
+    """A line of the far venue's journals."""
+    return Order(
+        plan_id=entry["plan_id"],
+        client_order_id=entry["client_order_id"],
+        symbol=entry["symbol"],
+        qty=Decimal(entry["qty"]),
+        executed=Decimal(entry.get("executed_qty", 0)),
+        at_ms=entry["at_ms"],
+    )

@@ -17,12 +17,13 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Order:
-    """One entry of the venue's journal; `at_ms` is when the venue took it."""
+    """One entry of the venue's journal; `at_ms` is when the venue took it, `executed` how much of it was executed."""
 
     plan_id: str
     client_order_id: str
     symbol: str
     qty: Decimal
+    executed: Decimal
     at_ms: int
 
 
@@ -41,11 +42,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The settings that decide about moments, ms."""
+    """The settings that decide about moments, ms; `wire_ms`: how long an order may be on its way to the venue."""
 
     wait_ms: int
     lease_ms: int
     max_age_ms: int
+    wire_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Evidence:
 
     Attributes:
         sent, written, windows: the program's own journal.
-        orders: the venue's journal. `held`: what it holds of each symbol at the end.
+        orders, refused: the venue's journals. `held`: what it holds of each symbol at the end, where it tells.
         results: the result stream. `set_aside`: the stream of messages set aside.
         records, timelines: by plan id, of every plan that has one.
         replies: what Celery's result backend holds, by task id.
@@ -69,6 +71,7 @@ class Evidence:
     written: tuple[Written, ...] = ()
     windows: tuple[Window, ...] = ()
     orders: tuple[Order, ...] = ()
+    refused: tuple[Order, ...] = ()
     held: Mapping[str, Decimal] = field(default_factory=dict)
     results: tuple[Fields, ...] = ()
     set_aside: tuple[Fields, ...] = ()

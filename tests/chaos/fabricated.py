@@ -35,7 +35,7 @@ RECORD: Fields = {
     "ended_ms": str(ENDED),
     **OUTCOME,
 }
-ORDER = Order(PLAN_ID, client_order_id(PLAN_ID), SYMBOL, QUANTITY, ORDERED)
+ORDER = Order(PLAN_ID, client_order_id(PLAN_ID), SYMBOL, QUANTITY, QUANTITY, ORDERED)
 SENDING = Sent(PLAN_ID, PLAN_ID, "plain", Fate.ACKNOWLEDGED, SENT, SENT + 1)
 
 

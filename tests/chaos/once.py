@@ -19,10 +19,10 @@ class Violation:
 
 
 def one_order(evidence: Evidence) -> Iterator[Violation]:
-    """At most one order per plan, and per client order id."""
-    for plan_id, orders in evidence.orders_of.items():
-        if len(orders) > 1:
-            yield Violation(plan_id, f"{len(orders)} orders, at {', '.join(str(order.at_ms) for order in orders)}")
+    """At most one order per plan is submitted, accepted or not, and each under the plan's own id."""
+    for plan_id, number in Counter(order.plan_id for order in (*evidence.orders, *evidence.refused)).items():
+        if number > 1:
+            yield Violation(plan_id, f"{number} orders were submitted")
     for order_id, number in Counter(order.client_order_id for order in evidence.orders).items():
         if number > 1:
             yield Violation("", f"{number} orders with the id {order_id}")

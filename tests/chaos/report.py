@@ -82,6 +82,7 @@ def _outcomes(evidence: Evidence) -> dict[str, int]:
     consumed = sum(len(evidence.happened(plan_id, "consumed")) for plan_id in evidence.timelines)
     return {
         "orders": len(evidence.orders),
+        "orders refused": len(evidence.refused),
         "permit sets consumed": consumed,
         "outcomes": len(plans),
         "claims taken over": sum(len(evidence.happened(plan, "claim_taken_over")) for plan in evidence.timelines),

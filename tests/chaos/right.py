@@ -41,10 +41,9 @@ def one_story(evidence: Evidence) -> Iterator[Violation]:
             different = {name for name, value in result.items() if record.get(name) != value}
             if different:
                 yield Violation(plan_id, f"record and result differ in {', '.join(sorted(different))}")
-            executed = result.get("executed") == "True"
-            unsure = result.get("decision") == "UNKNOWN"
-            if executed != bool(evidence.orders_of.get(plan_id)) and not unsure:
-                yield Violation(plan_id, f"executed={executed}, {len(evidence.orders_of.get(plan_id, ()))} orders")
+            executed = sum(order.executed for order in evidence.orders_of.get(plan_id, ()))
+            if (result.get("executed") == "True") != (executed > 0) and result.get("decision") != "UNKNOWN":
+                yield Violation(plan_id, f"executed={result.get('executed')}, the venue has executed {executed}")
 
 
 def right_reason(evidence: Evidence) -> Iterator[Violation]:
@@ -75,7 +74,9 @@ def _fits(evidence: Evidence, plan: Plan, reason: str, record: Fields) -> bool:
     if reason == Reason.INTERRUPTED:
         return bool(consumed)
     if reason == Reason.ORDER_REJECTED:
-        return bool(consumed) and plan.symbol == SMALL_SYMBOL
+        submitted = (*evidence.refused, *evidence.orders_of.get(plan.plan_id, ()))
+        refused = any(order.plan_id == plan.plan_id and not order.executed for order in submitted)
+        return bool(consumed) and (refused or plan.symbol == SMALL_SYMBOL)
     if reason == Reason.ORDER_UNKNOWN:
         return bool(consumed)
     if consumed:
@@ -133,13 +134,15 @@ def _said(evidence: Evidence, plan: Plan) -> str:
 
 
 def switch_obeyed(evidence: Evidence) -> Iterator[Violation]:
-    """Nothing is consumed and nothing ordered while the kill switch is set."""
+    """Nothing is consumed and nothing submitted while the kill switch is set."""
     for plan_id in evidence.timelines:
         for event in evidence.happened(plan_id, "consumed"):
             if evidence.window(SWITCH, event.at_ms):
                 yield Violation(plan_id, f"consumed at {event.at_ms} under the kill switch")
     for order in evidence.orders:
-        if evidence.window(SWITCH, order.at_ms):
+        # An order that is on its way is not recalled.
+        window = evidence.window(SWITCH, order.at_ms)
+        if window and order.at_ms > window.from_ms + evidence.bounds.wire_ms:
             yield Violation(order.plan_id, f"ordered at {order.at_ms} under the kill switch")
 
 

@@ -55,14 +55,19 @@ class _Run:
     producers: Producers
 
 
-def run(seed: str, seconds: float, folder: Path, say: Say, *, one_server: bool = False) -> Verdict:
+def run(
+    seed: str, seconds: float, folder: Path, say: Say, *, one_server: bool = False, far_venue: bool = False
+) -> Verdict:
     """Run, and return when nothing of it is alive any more.
+
+    With `one_server` permits and messages are on the same server; with `far_venue` orders go to a process that is slow,
+    late, silent or broken at times, instead of the paper venue.
 
     Raises:
         TimeoutError: the workers did not start.
     """
     load = make_load(seed, seconds)
-    with _opened(seed, folder, say, one_server=one_server) as alive:
+    with _opened(seed, folder, say, one_server=one_server, far_venue=far_venue) as alive:
         say("starting the workers")
         alive.site.fleet.start()
         for action in make_schedule(seed, seconds, tuple(WORKERS), FORKING):
@@ -83,9 +88,9 @@ def run(seed: str, seconds: float, folder: Path, say: Say, *, one_server: bool =
 
 
 @contextmanager
-def _opened(seed: str, folder: Path, say: Say, *, one_server: bool) -> Iterator[_Run]:
+def _opened(seed: str, folder: Path, say: Say, *, one_server: bool, far_venue: bool) -> Iterator[_Run]:
     with ExitStack() as at_end:
-        site = at_end.enter_context(open_site(folder, one_server=one_server))
+        site = at_end.enter_context(open_site(folder, seed, one_server=one_server, far_venue=far_venue))
         journal = at_end.enter_context(closing(Journal(folder / "journal.jsonl")))
         reader = at_end.enter_context(closing(Reader(site)))
         reader.give_positions()

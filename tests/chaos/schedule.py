@@ -36,6 +36,8 @@ class Kind(StrEnum):
     KILL_CLIENTS = "CLIENT KILL"
     FILL_STORE = "maxmemory"
     SWITCH = "kill switch"
+    RESTART_VENUE = "kill -9 venue"
+    FREEZE_VENUE = "freeze venue"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ RATES: Final = {
     Kind.KILL_CLIENTS: _Rate(3),
     Kind.FILL_STORE: _Rate(1, (0.2, 1.0)),
     Kind.SWITCH: _Rate(1, (0.2, 1.0)),
+    Kind.RESTART_VENUE: _Rate(1, (0.0, 3.0)),
+    Kind.FREEZE_VENUE: _Rate(1, (0.2, 4.0)),
 }
 
 #: Kinds that hit one worker.

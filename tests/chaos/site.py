@@ -13,6 +13,7 @@ from tests.chaos.load import ALLOWED
 from tests.chaos.relay import Relay, Relays
 from tests.chaos.schedule import CLIENTS
 from tests.chaos.unit import Unit
+from tests.venue.process import VENUE_APP, VenueProcess
 
 ServerName = Literal["store", "broker"]
 
@@ -29,14 +30,29 @@ WORKERS: Final = {
 }
 FORKING: Final = ("w3",)
 
+#: How the far venue treats orders: most as they should be; slow, late, silent, refusing, broken for the rest.
+MIX: Final = (
+    "accept=60,accept_slowly=6,acknowledge_first=4,accept_and_hang=5,accept_and_reset=4,accept_and_fail=3,"
+    "accept_hang_and_hide=4,no_lookup_for_a_while=3,hang=4,reset=3,fail=3,refuse=3,refuse_and_hang=2,"
+    "half_then_expired=2,half_then_expired_and_hang=1,expired=2"
+)
+#: How long after the last check of its claim an order may reach the far venue: its adapter's own figure.
+ON_THE_WIRE_MS: Final = 1_000
+
 
 @dataclass(frozen=True)
 class Site:
-    """Everything that can be broken, and the addresses to reach it by. `relays` by site and server."""
+    """Everything that can be broken, and the addresses to reach it by.
+
+    Attributes:
+        relays: by site and server.
+        venue: a process of its own; None where orders go to the paper venue, which is in the store.
+    """
 
     servers: Mapping[ServerName, EmbeddedServer]
     relays: Mapping[tuple[str, ServerName], Relay]
     fleet: Fleet
+    venue: VenueProcess | None
 
     @property
     def settings(self) -> Settings:
@@ -76,7 +92,7 @@ def _environment(store_url: str, broker_url: str) -> dict[str, str]:
 
 
 @contextmanager
-def open_site(folder: Path, *, one_server: bool) -> Iterator[Site]:
+def open_site(folder: Path, seed: str, *, one_server: bool, far_venue: bool) -> Iterator[Site]:
     """Servers that keep every acknowledged write, relays, and workers (not started). All gone afterwards."""
     with ExitStack() as at_end:
         store = at_end.enter_context(EmbeddedServer(folder / "store", appendfsync="always"))
@@ -91,11 +107,21 @@ def open_site(folder: Path, *, one_server: bool) -> Iterator[Site]:
             for site in (*WORKERS, CLIENTS)
             for name, server in servers.items()
         }
+        venue = at_end.enter_context(VenueProcess(folder, seed, MIX)) if far_venue else None
+        application = VENUE_APP if venue else "workers"
+        venue_env = venue.env() if venue else {}
         fleet = Fleet(
             [
-                Unit(name, folder, *options, **_environment(ways[name, "store"].url, ways[name, "broker"].url))
+                Unit(
+                    name,
+                    folder,
+                    *options,
+                    application=application,
+                    **_environment(ways[name, "store"].url, ways[name, "broker"].url),
+                    **venue_env,
+                )
                 for name, options in WORKERS.items()
             ]
         )
         at_end.callback(fleet.kill)
-        yield Site(servers, ways, fleet)
+        yield Site(servers, ways, fleet, venue)

@@ -35,10 +35,11 @@ _POLL_S: Final = 0.05
 
 
 class Unit:
-    """A worker under one name; `options` go on its command line, `env` are its settings."""
+    """A worker under one name; `options` go on its command line, `env` are its settings, `application` its `-A`."""
 
-    def __init__(self, name: str, folder: Path, *options: str, **env: str) -> None:
+    def __init__(self, name: str, folder: Path, *options: str, application: str = "workers", **env: str) -> None:
         self.name: Final = name
+        self._application = application
         self.log_path: Final = folder / f"{name}.log"
         self._folder, self._options, self._env = folder, options, env
         self._guard: subprocess.Popen[bytes] | None = None
@@ -53,7 +54,15 @@ class Unit:
             return
         self._ready_before = self._ready_lines()
         self.stopping_since = 0.0
-        command = celery_command("worker", "--loglevel", "INFO", "--hostname", f"{self.name}@chaos", *self._options)
+        command = celery_command(
+            "worker",
+            "--loglevel",
+            "INFO",
+            "--hostname",
+            f"{self.name}@chaos",
+            *self._options,
+            application=self._application,
+        )
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "chaos-guard", str(self.log_path), *command],
             cwd=self._folder,
