@@ -19,7 +19,7 @@ class Violation:
 
 
 def one_order(evidence: Evidence) -> Iterator[Violation]:
-    """At most one order per plan is submitted, accepted or not, and each under the plan's own id."""
+    """At most one order per plan was submitted, under the plan's own id."""
     for plan_id, number in Counter(order.plan_id for order in (*evidence.orders, *evidence.refused)).items():
         if number > 1:
             yield Violation(plan_id, f"{number} orders were submitted")
@@ -32,7 +32,7 @@ def one_order(evidence: Evidence) -> Iterator[Violation]:
 
 
 def one_outcome(evidence: Evidence) -> Iterator[Violation]:
-    """Exactly one result entry for a plan that is known or was submitted, at most one for any other."""
+    """Every plan that was known has exactly one outcome, any other none."""
     for plan_id, plan in evidence.plans.items():
         number = len(evidence.results_of.get(plan.plan_id, ()))
         record = evidence.records.get(plan_id)
@@ -47,7 +47,7 @@ def one_outcome(evidence: Evidence) -> Iterator[Violation]:
 
 
 def one_consumption(evidence: Evidence) -> Iterator[Violation]:
-    """Permits of a plan are consumed at most once, and no order is there without that before it."""
+    """Permits were consumed at most once, and before every order."""
     for plan_id in evidence.timelines:
         number = len(evidence.happened(plan_id, "consumed"))
         if number > 1:
@@ -59,7 +59,7 @@ def one_consumption(evidence: Evidence) -> Iterator[Violation]:
 
 
 def nothing_late(evidence: Evidence) -> Iterator[Violation]:
-    """Nothing is consumed at or after the deadline, nothing ordered at or after the end of the lease."""
+    """Nothing was consumed after a deadline, nothing ordered after a lease."""
     bounds = evidence.bounds
     for plan_id, record in evidence.records.items():
         for event in evidence.happened(plan_id, "consumed"):
@@ -73,7 +73,7 @@ def nothing_late(evidence: Evidence) -> Iterator[Violation]:
 
 
 def nothing_left(evidence: Evidence) -> Iterator[Violation]:
-    """No plan is open, no message in a queue or unacknowledged, and no worker lives without working."""
+    """No plan is open, no message left, no worker alive and idle."""
     for name, number in evidence.left.items():
         if number:
             yield Violation("", f"{number} left in {name}")
@@ -89,7 +89,7 @@ def nothing_trimmed(evidence: Evidence) -> Iterator[Violation]:
 
 
 def nothing_unknown(evidence: Evidence) -> Iterator[Violation]:
-    """Orders, records and results belong to what was sent; the same content sent again is never refused."""
+    """Orders, records and outcomes belong to what was sent."""
     known = {*evidence.plans, *(junk.task_id for junk in evidence.load.junk)}
     for what, ids in (
         ("order", evidence.orders_of),
@@ -105,7 +105,7 @@ def nothing_unknown(evidence: Evidence) -> Iterator[Violation]:
 
 
 def one_answer(evidence: Evidence) -> Iterator[Violation]:
-    """Whoever sends a plan again gets the outcome that the plan has."""
+    """Whoever sent a plan again was told the outcome it has."""
     for plan_id, sendings in evidence.sent_for.items():
         results = evidence.results_of.get(plan_id, ())
         for task_id in {sent.task_id for sent in sendings}:
@@ -118,7 +118,7 @@ def one_answer(evidence: Evidence) -> Iterator[Violation]:
 
 
 def lost_messages(evidence: Evidence) -> Iterator[Violation]:
-    """A message that the broker acknowledged reaches a worker, whoever sent it."""
+    """Every message that the broker acknowledged has reached a worker."""
     conflicts = {conflict.task_id for conflict in evidence.load.conflicts}
     junk = {entry.task_id: entry for entry in evidence.load.junk}
     aside = {entry.get("plan_id") for entry in evidence.set_aside if entry.get("reason") == Reason.PLAN_CONFLICT}

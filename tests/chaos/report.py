@@ -11,6 +11,7 @@ from tests.chaos.right import acknowledged
 from tests.chaos.schedule import Kind
 
 _WIDTH: Final = 80
+_COLUMN: Final = 11
 _MOST_SHOWN: Final = 20
 
 
@@ -18,12 +19,12 @@ def table(evidence: Evidence, counts: Mapping[str, int], findings: Iterable[Find
     """Figures, then one line per rule."""
     yield from _figures("load", _load(evidence))
     yield from _figures("outcomes", _outcomes(evidence))
-    yield from _figures("broken", {kind.value: counts[kind.value] for kind in Kind} | _other(counts))
+    yield from _figures("broken", {kind.value: counts.get(kind.value, 0) for kind in Kind} | _other(counts))
     yield _heading("promises")
     for finding in findings:
         bad = len(finding.violations)
-        verdict = "ok" if not bad else f"{bad} BROKEN"
-        yield f"{finding.promise[: _WIDTH - 13]:<{_WIDTH - 12}} {verdict:>11}"
+        verdict = f"{bad} BROKEN" if bad else "ok"
+        yield f"{finding.promise:<{_WIDTH - _COLUMN}}{verdict:>{_COLUMN}}"
 
 
 def details(evidence: Evidence, findings: Iterable[Finding]) -> Iterator[str]:
@@ -95,11 +96,11 @@ def _other(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _figures(heading: str, figures: Mapping[str, int]) -> Iterator[str]:
-    """Three to a line."""
+    """Two to a line."""
     yield _heading(heading)
-    cells = [f"{name:<18}{number:>6}" for name, number in figures.items()]
-    for first in range(0, len(cells), 3):
-        yield "  ".join(cells[first : first + 3])
+    cells = [f"{name:<32}{number:>6}" for name, number in figures.items()]
+    for first in range(0, len(cells), 2):
+        yield "    ".join(cells[first : first + 2])
 
 
 def _heading(text: str) -> str:

@@ -19,7 +19,7 @@ _NOTICED_WITHIN_MS = 20_000
 
 
 def only_granted(evidence: Evidence) -> Iterator[Violation]:
-    """Permits are consumed, and an order made, only where both issuers had granted, for the quantity they granted."""
+    """Consumed and ordered was only what both issuers had granted."""
     for plan_id, plan in evidence.plans.items():
         for event in evidence.happened(plan_id, "consumed"):
             if not _granted_by(evidence, plan, event.at_ms):
@@ -32,7 +32,7 @@ def only_granted(evidence: Evidence) -> Iterator[Violation]:
 
 
 def one_story(evidence: Evidence) -> Iterator[Violation]:
-    """Record, result entry and venue tell the same; the record is of the content that was sent first."""
+    """Record, outcome and venue tell the same."""
     for plan_id, plan in evidence.plans.items():
         record = evidence.records.get(plan_id, {})
         if record and record.get("content") != plan.content:
@@ -47,7 +47,7 @@ def one_story(evidence: Evidence) -> Iterator[Violation]:
 
 
 def right_reason(evidence: Evidence) -> Iterator[Violation]:
-    """A plan that did not execute has a reason that fits what happened to it."""
+    """The reason of every outcome fits what was granted, denied or broken."""
     for plan_id, plan in evidence.plans.items():
         for result in evidence.results_of.get(plan_id, ()):
             reason = result.get("reason", "")
@@ -134,7 +134,7 @@ def _said(evidence: Evidence, plan: Plan) -> str:
 
 
 def switch_obeyed(evidence: Evidence) -> Iterator[Violation]:
-    """Nothing is consumed and nothing submitted while the kill switch is set."""
+    """Nothing was consumed or submitted while the kill switch was set."""
     for plan_id in evidence.timelines:
         for event in evidence.happened(plan_id, "consumed"):
             if evidence.window(SWITCH, event.at_ms):
@@ -147,7 +147,7 @@ def switch_obeyed(evidence: Evidence) -> Iterator[Violation]:
 
 
 def positions_add_up(evidence: Evidence) -> Iterator[Violation]:
-    """What the venue holds at the end is what it held, less every order in its journal."""
+    """Positions are what they were, less every order."""
     for symbol, before in HELD.items():
         expected = before - sum((order.qty for order in evidence.orders if order.symbol == symbol), Decimal(0))
         if evidence.held and evidence.held.get(symbol) != expected:
@@ -155,7 +155,7 @@ def positions_add_up(evidence: Evidence) -> Iterator[Violation]:
 
 
 def others_set_aside(evidence: Evidence) -> Iterator[Violation]:
-    """What contradicts a plan or holds none is set aside: once in the results where it has an id, never as a plan."""
+    """What contradicts a plan or holds none was set aside, and no plan."""
     for conflict in evidence.load.conflicts:
         reply = evidence.replies.get(conflict.task_id)
         # The stored outcome goes before the conflict, once there is one.

@@ -14,6 +14,7 @@ from tests.chaos.fabricated import OUTCOME, PLAN_ID, RECORD, blocked, executed
 from tests.chaos.journal import STORE_LOST, SWITCH, Fate, Sent, Window, Written
 from tests.chaos.load import FOREIGN_SYMBOL, HELD, SMALL_SYMBOL, Conflict, Junk, Load
 from tests.chaos.permits import Verdict
+from tests.chaos.report import details, table
 
 AGAIN = Sent("plan-1-again", PLAN_ID, "plain", Fate.ACKNOWLEDGED, 5_000, 5_001)
 LATE_ORDER = replace(fake.ORDER, at_ms=fake.CONSUMED + fake.BOUNDS.lease_ms)
@@ -224,3 +225,20 @@ def test_what_is_wrong_is_found(name: str) -> None:
 def test_every_rule_is_shown_to_fail() -> None:
     """No rule of the counter is without journals that break it."""
     assert {rule.__name__ for rule in RULES} == {rule for rule, _ in SPOILED.values()}
+
+
+def test_a_promise_fits_into_its_line() -> None:
+    """The table of a run is 80 columns wide."""
+    lines = list(table(executed(), {}, count(executed())))
+
+    assert [] == [line for line in lines if len(line) > 80]
+
+
+def test_a_broken_promise_is_told_with_its_story() -> None:
+    """A violation is shown with the plan's sendings, permits, timeline and orders, in order of time."""
+    evidence = executed(orders=(fake.ORDER, fake.ORDER))
+    told = "\n".join(details(evidence, count(evidence)))
+
+    assert f"one_order: {PLAN_ID}: 2 orders were submitted" in told
+    parts = [f"{fake.SENT} sent plain", f"{fake.GRANTED} governor grants", f"{fake.CONSUMED} event=consumed", "ORDER"]
+    assert sorted(parts, key=told.index) == parts
