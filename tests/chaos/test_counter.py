@@ -116,6 +116,7 @@ SPOILED: dict[str, tuple[str, Callable[[], Evidence]]] = {
         "one_answer",
         lambda: executed(sent=(fake.SENDING, AGAIN), replies={AGAIN.task_id: fake.replied(result_of(PLAN_ID, "x"))}),
     ),
+    "not answered": ("one_answer", lambda: executed(replies={})),
     "answered with a failure": (
         "one_answer",
         lambda: executed(sent=(fake.SENDING, AGAIN), replies={AGAIN.task_id: {"status": "FAILURE"}}),
