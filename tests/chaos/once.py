@@ -108,12 +108,12 @@ def one_answer(evidence: Evidence) -> Iterator[Violation]:
     """Whoever sent a plan again was told the outcome it has."""
     for plan_id, sendings in evidence.sent_for.items():
         results = evidence.results_of.get(plan_id, ())
-        for task_id, heard in {sent.task_id: sent.fate is Fate.ACKNOWLEDGED for sent in sendings}.items():
+        heard = {sent.task_id for sent in sendings if sent.fate is Fate.ACKNOWLEDGED}
+        for task_id in {sent.task_id for sent in sendings if results}:
             reply = evidence.replies.get(task_id)
-            if not results or (reply is None and not heard):
-                continue
             if reply is None:
-                yield Violation(plan_id, f"{task_id} was not answered")
+                if task_id in heard:
+                    yield Violation(plan_id, f"{task_id} was not answered")
                 continue
             told = {name: str(reply.get(name)) for name in ("decision", "reason", "executed", "safe_qty", "plan_id")}
             if told != {name: results[0].get(name) for name in told}:

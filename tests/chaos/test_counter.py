@@ -200,7 +200,9 @@ GOOD: dict[str, Callable[[], Evidence]] = {
     "an invalid message": lambda: executed(
         **with_junk(INVALID), results=(OUTCOME, result_of("junk-2", "invalid_intent"))
     ),
-    "a conflict": lambda: executed(**with_conflict(), replies={"plan-1-other": {"reason": "plan_conflict"}}),
+    "a conflict": lambda: executed(
+        **with_conflict(), replies=dict(executed().replies) | {"plan-1-other": {"reason": "plan_conflict"}}
+    ),
 }
 
 
