@@ -67,14 +67,14 @@ class Breaker:
         if kind in {Kind.KILL, Kind.KILL_MAIN, Kind.KILL_CHILD, Kind.STOP, Kind.QUIT, Kind.FREEZE}:
             return self._break_worker(action)
         if kind in {Kind.RESTART_STORE, Kind.RESTART_BROKER}:
-            return self._restart("store" if kind is Kind.RESTART_STORE else "broker", action.for_s)
-        if kind is Kind.FREEZE_STORE:
-            return self._freeze_store(action.for_s)
+            return self._restart(_server_of(kind), action.for_s)
+        if kind in {Kind.FREEZE_STORE, Kind.FREEZE_BROKER}:
+            return self._freeze(_server_of(kind), action.for_s)
         if kind in {Kind.RESTART_VENUE, Kind.FREEZE_VENUE}:
             return self._break_venue(action)
         if kind is Kind.SWITCH:
             return self._set_switch(action.for_s)
-        if kind in {Kind.FLUSH_SCRIPTS, Kind.KILL_CLIENTS, Kind.FILL_STORE}:
+        if kind in {Kind.FLUSH_SCRIPTS, Kind.KILL_CLIENTS, Kind.FILL_STORE, Kind.FILL_BROKER}:
             return self._disturb(action)
         return self._break_ways(action)
 
@@ -110,8 +110,8 @@ class Breaker:
                 self._journal.note_window(Window(STORE_LOST, from_ms, gone_ms, back_ms, now_ms()))
         return True
 
-    def _freeze_store(self, for_s: float) -> bool:
-        server = self._site.servers["store"]
+    def _freeze(self, name: ServerName, for_s: float) -> bool:
+        server = self._site.servers[name]
         with self._restarting[id(server)]:
             pid = answering_pid(server.socket_path)
             if pid is None:
@@ -162,7 +162,7 @@ class Breaker:
                 return
 
     def _disturb(self, action: Action) -> bool:
-        client = self._clients["broker" if action.target == "broker" else "store"]
+        client = self._clients["broker" if action.target == "broker" else _server_of(action.kind)]
         try:
             if action.kind is Kind.FLUSH_SCRIPTS:
                 client.script_flush()
@@ -196,8 +196,17 @@ class Breaker:
     def _ways(self, action: Action) -> Sequence[Relay]:
         if action.kind is Kind.CUT_BROKER:
             return self._site.of_server("broker")
-        server: ServerName = "broker" if action.kind in _OF_BROKER else "store"
-        return [self._site.relays[action.target, server]]
+        return [self._site.relays[action.target, _server_of(action.kind)]]
 
 
-_OF_BROKER: Final = (Kind.HALF_OPEN_BROKER, Kind.DROP_BROKER_REPLIES)
+_OF_BROKER: Final = (
+    Kind.RESTART_BROKER,
+    Kind.FREEZE_BROKER,
+    Kind.FILL_BROKER,
+    Kind.HALF_OPEN_BROKER,
+    Kind.DROP_BROKER_REPLIES,
+)
+
+
+def _server_of(kind: Kind) -> ServerName:
+    return "broker" if kind in _OF_BROKER else "store"

@@ -34,7 +34,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True)
 class Sent:
-    """One sending: of a plan, of a conflicting one, or of junk."""
+    """One sending: of a plan, of a conflicting one, or of junk; `said` to it where it was refused."""
 
     task_id: str
     plan_id: str
@@ -42,6 +42,7 @@ class Sent:
     fate: Fate
     from_ms: int
     until_ms: int
+    said: str = ""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def nothing_unknown(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation(plan_id, f"{what} of a plan that was never sent")
     for sent in evidence.sent:
         if sent.fate is Fate.REFUSED:
-            yield Violation(sent.plan_id, f"{sent.by} of {sent.task_id} was refused as a conflict")
+            yield Violation(sent.plan_id, f"{sent.by} of {sent.task_id} was refused: {sent.said}")
 
 
 def one_answer(evidence: Evidence) -> Iterator[Violation]:

@@ -29,6 +29,10 @@ _NO_ANSWER: Final = (StoreUnavailable, OperationalError, redis.RedisError, OSErr
 _BROKER_OPTIONS: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 
 
+class BrokenWordError(Exception):
+    """`submit()` raised what it does not promise to raise."""
+
+
 class Producers:
     """Puts every sending of a load on the agenda, and notes what became of it."""
 
@@ -64,7 +68,12 @@ class Producers:
     def _sender(self, plan: Plan, send: Send, intent: dict[str, Any]) -> Callable[[], None]:
         def act() -> None:
             if send.by == "submit":
-                submit(intent, app=self._app, settings=self._settings)
+                try:
+                    submit(intent, app=self._app, settings=self._settings)
+                except (StoreUnavailable, PlanConflict):
+                    raise
+                except Exception as error:
+                    raise BrokenWordError(f"{type(error).__name__}: {error}") from error
             else:
                 self._send_task({"intent": intent}, send.task_id)
 
@@ -95,16 +104,16 @@ class Producers:
 
     def _until_acknowledged(self, task_id: str, plan_id: str, by: By, act: Callable[[], None]) -> None:
         from_ms, give_up = now_ms(), time.monotonic() + _GIVE_UP_AFTER_S
-        fate = Fate.UNKNOWN
+        fate, said = Fate.UNKNOWN, ""
         while time.monotonic() < give_up:
             try:
                 act()
             except _NO_ANSWER:
                 time.sleep(_PAUSE_S)
-            except PlanConflict:
-                fate = Fate.REFUSED
+            except (PlanConflict, BrokenWordError) as error:
+                fate, said = Fate.REFUSED, str(error)
                 break
             else:
                 fate = Fate.ACKNOWLEDGED
                 break
-        self._journal.note_sent(Sent(task_id, plan_id, by, fate, from_ms, now_ms()))
+        self._journal.note_sent(Sent(task_id, plan_id, by, fate, from_ms, now_ms(), said))

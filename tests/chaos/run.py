@@ -122,12 +122,19 @@ def _settle(alive: _Run, say: Say) -> None:
     """Return when everything is sent and done, or never will be."""
     give_up, said = time.monotonic() + SETTLED_WITHIN_S, time.monotonic()
     while time.monotonic() < give_up:
-        if alive.sending.idle() and alive.issuing.idle() and not any(alive.reader.left().values()):
+        if alive.sending.idle() and alive.issuing.idle() and _nothing_left(alive.reader):
             return
         time.sleep(_POLL_S)
         if time.monotonic() - said > _PROGRESS_S:
             said = time.monotonic()
-            say(alive.reader.progress())
+            say(_progress(alive.reader))
+
+
+def _nothing_left(reader: Reader) -> bool:
+    try:
+        return not any(reader.left().values())
+    except redis.RedisError:
+        return False  # a connection that was broken before is noticed at its next use
 
 
 def _probe(alive: _Run, seed: str, say: Say) -> tuple[tuple[Plan, ...], tuple[str, ...]]:

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     RESTART_STORE = "kill -9 store"
     RESTART_BROKER = "kill -9 broker"
     FREEZE_STORE = "freeze store"
+    FREEZE_BROKER = "freeze broker"
     CUT_BROKER = "cut broker"
     HALF_OPEN_BROKER = "half-open broker"
     CUT_STORE = "cut store"
@@ -34,7 +35,8 @@ class Kind(StrEnum):
     DROP_STORE_REPLIES = "drop store replies"
     FLUSH_SCRIPTS = "SCRIPT FLUSH"
     KILL_CLIENTS = "CLIENT KILL"
-    FILL_STORE = "maxmemory"
+    FILL_STORE = "fill store"
+    FILL_BROKER = "fill broker"
     SWITCH = "kill switch"
     RESTART_VENUE = "kill -9 venue"
     FREEZE_VENUE = "freeze venue"
@@ -82,6 +84,7 @@ RATES: Final = {
     Kind.RESTART_STORE: _Rate(1, (0.0, 1.5)),
     Kind.RESTART_BROKER: _Rate(1, (0.0, 1.5)),
     Kind.FREEZE_STORE: _Rate(1, (0.2, 2.0)),
+    Kind.FREEZE_BROKER: _Rate(1, (0.2, 2.0)),
     Kind.CUT_BROKER: _Rate(1, (0.3, 4.0)),
     Kind.HALF_OPEN_BROKER: _Rate(1, (0.5, 6.0)),
     Kind.CUT_STORE: _Rate(2, (0.3, 6.0)),
@@ -91,6 +94,7 @@ RATES: Final = {
     Kind.FLUSH_SCRIPTS: _Rate(2),
     Kind.KILL_CLIENTS: _Rate(3),
     Kind.FILL_STORE: _Rate(1, (0.2, 1.0)),
+    Kind.FILL_BROKER: _Rate(1, (0.2, 1.0)),
     Kind.SWITCH: _Rate(1, (0.2, 1.0)),
     Kind.RESTART_VENUE: _Rate(1, (0.0, 3.0)),
     Kind.FREEZE_VENUE: _Rate(1, (0.2, 4.0)),
