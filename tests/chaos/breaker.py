@@ -186,11 +186,14 @@ class Breaker:
                 way.cut()
             elif action.kind in {Kind.HALF_OPEN_BROKER, Kind.HALF_OPEN_STORE}:
                 way.hold_up()
+            elif action.kind in {Kind.STALE_BROKER, Kind.STALE_STORE}:
+                way.go_stale()
             else:
                 way.lose_replies()
-        self._over.wait(action.for_s)
-        for way in ways:
-            way.mend(late=action.late)
+        if action.for_s:
+            self._over.wait(action.for_s)
+            for way in ways:
+                way.mend(late=action.late)
         return bool(ways)
 
     def _ways(self, action: Action) -> Sequence[Relay]:
@@ -204,6 +207,7 @@ _OF_BROKER: Final = (
     Kind.FREEZE_BROKER,
     Kind.FILL_BROKER,
     Kind.HALF_OPEN_BROKER,
+    Kind.STALE_BROKER,
     Kind.DROP_BROKER_REPLIES,
 )
 

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     HALF_OPEN_BROKER = "half-open broker"
     CUT_STORE = "cut store"
     HALF_OPEN_STORE = "half-open store"
+    STALE_BROKER = "stale broker"
+    STALE_STORE = "stale store"
     DROP_BROKER_REPLIES = "drop broker replies"
     DROP_STORE_REPLIES = "drop store replies"
     FLUSH_SCRIPTS = "SCRIPT FLUSH"
@@ -89,6 +91,8 @@ RATES: Final = {
     Kind.HALF_OPEN_BROKER: _Rate(1, (0.5, 6.0)),
     Kind.CUT_STORE: _Rate(2, (0.3, 6.0)),
     Kind.HALF_OPEN_STORE: _Rate(2, (0.3, 6.0)),
+    Kind.STALE_BROKER: _Rate(2),
+    Kind.STALE_STORE: _Rate(1),
     Kind.DROP_BROKER_REPLIES: _Rate(1, (0.2, 1.0)),
     Kind.DROP_STORE_REPLIES: _Rate(2, (0.1, 1.0)),
     Kind.FLUSH_SCRIPTS: _Rate(2),
@@ -107,6 +111,8 @@ _ONE_SITE: Final = (
     Kind.CUT_STORE,
     Kind.HALF_OPEN_STORE,
     Kind.HALF_OPEN_BROKER,
+    Kind.STALE_BROKER,
+    Kind.STALE_STORE,
     Kind.DROP_BROKER_REPLIES,
     Kind.DROP_STORE_REPLIES,
 )
