@@ -11,7 +11,7 @@ ANY_SERVER := tests/gate tests/judges tests/transport tests/worker
 ANY_BROKER := tests/worker
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench pictures lock tables reliability clean
+.PHONY: help setup demo test test-all chaos check format bench pictures lock tables reliability clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-all: $(STAMP) ## also the long suites, and the gate and the workers on Redi
 	$(BIN)/python -m pytest -n 2 --dist worksteal --record -m "not long" --server=redis $(ANY_SERVER) || failed=1; \
 	$(BIN)/python -m pytest -n 2 --dist worksteal --record -m "not long" --broker=rabbitmq $(ANY_BROKER) || failed=1; \
 	exit $$failed
+
+chaos: $(STAMP) ## break workers and servers at random for SECONDS, then count (SEED=… repeats; ONE=1 one server; FAR=1 bad venue)
+	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ONE),--one-server) $(if $(FAR),--far-venue)
 
 check: $(STAMP) ## formatter, linter, type checker, generated documents
 	@$(BIN)/ruff format --check .

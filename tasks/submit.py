@@ -95,8 +95,6 @@ def _take(plan: ExecuteIntent, settings: Settings, app: "Celery | None", entry: 
 
 
 def _send(plan: ExecuteIntent, app: "Celery") -> None:
-    from kombu.exceptions import OperationalError  # noqa: PLC0415 - comes with the application
-
     wire, plan_id = plan.wire(), plan.plan_id
     try:
         app.send_task(
@@ -107,7 +105,7 @@ def _send(plan: ExecuteIntent, app: "Celery") -> None:
             queue="execute",
             confirm_timeout=_PRODUCER_TIMEOUT_MS / 1000,
         )
-    except OperationalError as error:
+    except Exception as error:  # kombu lets errors of any kind through while a connection ends
         raise StoreUnavailable(f"the broker took no message: {error}; submit the same plan again") from error
 
 
@@ -160,5 +158,8 @@ def _app(broker_url: str) -> "Celery":
     url, options = for_celery(broker_url)
     app = Celery("permitwait-producer", broker=url, set_as_current=False)
     # An AMQP broker says what it has taken only where it is asked to; without, whatever fits the socket counts as sent.
-    app.conf.broker_transport_options = options | ({"confirm_publish": True} if url.startswith("amqp") else {})
+    # For a Redis that has gone without a word kombu by default waits for ever.
+    timeout_s = _PRODUCER_TIMEOUT_MS / 1000
+    in_time = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    app.conf.broker_transport_options = options | ({"confirm_publish": True} if url.startswith("amqp") else in_time)
     return app

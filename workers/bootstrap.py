@@ -11,7 +11,7 @@ from celery.concurrency import ALIASES  # type: ignore[attr-defined] # missing i
 from tasks import execute, log, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import amqp, checks, dashboard, heartbeat, jsonlog, junk, panel, sweep, transport, watch
+from workers import amqp, checks, dashboard, heartbeat, jsonlog, junk, panel, results, sweep, transport, watch
 
 #: Name of this worker, in its main process and in its children.
 _nodename: list[str] = []
@@ -58,6 +58,7 @@ def _prepare(sender: Any, instance: Any, **_: Any) -> None:  # noqa: ANN401 - Ce
     parts.configure(_parts)
     execute.execute.Strategy = "workers.request:strategy"
     execute.execute.Request = "workers.request:Request"
+    execute.execute.backend = results.Outcomes(lambda: execute.execute.app.backend)  # type: ignore[assignment] # looks like one
     junk.on_junk(_keep_junk)
 
 

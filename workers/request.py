@@ -4,15 +4,29 @@ Two documented extension points of a task: `Strategy` (what happens to a message
 its result). Each override is guarded by a test that fails when upstream changes.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.strategy import default as stock_strategy
 
+from tasks.act import OUTAGE_PAUSE_MS
 from tasks.execute import ASK_ISSUERS, SEEN, STORE_ERROR
 from tasks.parts import parts_of_process
 from workers.events import Told
-from workers.park import Lot
+from workers.park import Lot, state
+
+#: What ends a task without being an error of it; Celery knows what each means for the message.
+_NO_ERRORS: Final = (
+    Retry,
+    Reject,
+    Ignore,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+    SystemExit,
+    KeyboardInterrupt,
+    MemoryError,
+)
 
 
 class _Entrance:
@@ -39,18 +53,34 @@ class Request(Told):
     #: The lot of the consumer that is connected now; set by `strategy`.
     lot: ClassVar[Lot]
 
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002 - Celery's own signature
+        """Extends upstream's, which acknowledges a message whose attempt ended in an error.
+
+        The plan has no outcome then, or one that could not be stored as the task's result: it is looked at again.
+        """
+        error = exc_info.exception
+        # Wrapped in the threads pool, as in `on_retry`.
+        if isinstance(error, _NO_ERRORS) or isinstance(getattr(error, "exc", None), _NO_ERRORS):
+            super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+            return
+        state.task_ready(self)
+        self._take_back(OUTAGE_PAUSE_MS / 1000)
+
     def on_retry(self, exc_info: Any) -> None:  # noqa: ANN401 - Celery's own signature
         """Instead of acknowledging a message whose successor was published: there is no successor."""
         # In the threads pool the exception arrives wrapped, and whatever this method raised would be swallowed.
         found: Any = exc_info.exception
         retry: Any = found if isinstance(found, Retry) else found.exc
-        self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
         self.request_dict[STORE_ERROR] = retry.message or ""
-        # A look is good for one attempt.
-        self.request_dict[SEEN] = None
         if not retry.when:
             # That attempt waits, so it has asked them; one that Redis did not answer has not.
             self.request_dict[ASK_ISSUERS] = False
         waits_for = "another attempt, or a lookup of the order" if retry.when else "permits are missing"
         self.send_event("task-retried", exception=retry.message or waits_for, traceback="")
-        self.lot.from_pool(self, float(retry.when))
+        self._take_back(float(retry.when))
+
+    def _take_back(self, pause_s: float) -> None:
+        self.request_dict["retries"] = (self.request_dict.get("retries") or 0) + 1
+        # A look is good for one attempt.
+        self.request_dict[SEEN] = None
+        self.lot.from_pool(self, pause_s)

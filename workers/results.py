@@ -1,0 +1,25 @@
+"""The result backend as `tasks.execute` sees it: it keeps outcomes, and nothing else."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Outcomes:
+    """Celery's backend, except that a plan that waits, or whose attempt failed, leaves nothing there.
+
+    Celery stores RETRY and FAILURE before the request hears of them, and acknowledges the message where that store
+    fails: the plan would be lost for a note that nobody needs.
+    """
+
+    def __init__(self, backend: Callable[[], Any]) -> None:
+        # Celery has one backend per thread.
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the backend has
+        return getattr(self._backend(), name)
+
+    def mark_as_retry(self, *_: object, **__: object) -> None:
+        """Waiting is no result."""
+
+    def mark_as_failure(self, *_: object, **__: object) -> None:
+        """An error is no outcome: the plan is looked at again (`workers.request`)."""
