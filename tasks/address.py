@@ -1,6 +1,7 @@
 """One Redis address, as each library wants to hear it."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -92,6 +93,14 @@ class RedisAddress:
             username=unquote(username) or None,
             password=unquote(password) or None,
         )
+
+    def without_login(self) -> Self:
+        """The same address as somebody without a login reaches it."""
+        scheme, separator, rest = self.url.partition("://")
+        place, slash, path = rest.partition("/")
+        path = re.sub(r"(?<=[?&])(username|password)=[^&]*&?", "", path)
+        bare = f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
+        return replace(self, url=bare, username=None, password=None)
 
     @property
     def celery_url(self) -> str:

@@ -1,0 +1,1 @@
+"""Checks of the live workers, by what each says of itself."""
