@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
-from tasks import log
+from tasks import log, observed
 from tasks.attempt import Blocked, Seen, Waiting, attempt
 from tasks.consume import Abandoned, Busy, Claim, Consumed, Finished, NotDurable
 from tasks.dispatch import dispatch, dry_run_ending, ending_of, order_of
@@ -69,6 +69,7 @@ def _act(parts: Parts, intent: ExecuteIntent, store_error: str, seen: Seen | Non
     if isinstance(step, NotDurable):
         return _end_claim(parts, step.claim, _not_durable(parts, intent, step))
     if isinstance(step, Abandoned):
+        observed.count("takeovers")
         return _look_up(parts, intent, step.claim)
     return set_conflict_aside(parts, intent, f"known as {step.stored}, sent as {intent.content}")
 
@@ -87,7 +88,9 @@ def _dispatch(parts: Parts, intent: ExecuteIntent, consumed: Consumed) -> Outcom
 def _look_up(parts: Parts, intent: ExecuteIntent, claim: Claim) -> Outcome | Again:
     """A lost attempt consumed the permits: adopt its order, or end the plan; never submit again."""
     # In dry run too: the claimant may have run in another mode.
-    receipt = parts.venue.lookup(order_of(intent, claim))
+    with observed.venue_call(parts.venue.name, "lookup") as call:
+        receipt = parts.venue.lookup(order_of(intent, claim))
+        call.answer = receipt.answer if receipt else "absent"
     ending = ending_of(intent, claim, receipt) if receipt else None
     return _end_claim(parts, claim, ending or _interrupted(intent, claim))
 
@@ -96,6 +99,8 @@ def _end_claim(parts: Parts, claim: Claim, ending: Ending) -> Outcome | Again:
     finished = parts.gate.finish(ending, claim.token, "consumed")
     if finished is None:
         return Again(parts.settings.permit_step_ms)
+    if finished.fresh:
+        observed.ended(finished.outcome)
     if finished.fresh and finished.outcome.decision == "BLOCKED":
         log.log_block(finished.outcome, None, ending.detail)
     elif finished.fresh:
@@ -113,6 +118,7 @@ def _block(parts: Parts, intent: ExecuteIntent, token: str, step: Blocked, store
     if finished is None:
         return Again(parts.settings.permit_step_ms, store_error)
     if finished.fresh:
+        observed.ended(finished.outcome)
         log.log_block(finished.outcome, step.stands, detail)
     return finished.outcome
 

@@ -120,6 +120,29 @@ class RedisAddress:
         return {"master_name": self.master} if self.scheme == "sentinel" else {}
 
 
+@dataclass(frozen=True)
+class HostPort:
+    """Where a server of ours listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `host:port` or `[IPv6]:port`.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        host, _, port = text.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not bare or (":" in bare and bare == host) or not port.isascii() or not port.isdigit():
+            raise ValueError("must have the form host:port, e.g. 127.0.0.1:19101 (0.0.0.0:19101: all interfaces)")
+        if not 0 < int(port) < 65_536:  # noqa: PLR2004 - what a port is
+            raise ValueError("the port must be from 1 to 65535")
+        return cls(bare, int(port))
+
+
 def _number(text: str, what: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"the {what} must be a whole number; {_ENCODED}")

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tasks import observed
 from tasks.consume import Claim, Consumed, quantity_of
 from tasks.intent import ExecuteIntent
 from tasks.keys import client_order_id
@@ -17,7 +18,10 @@ def dispatch(venue: Venue, intent: ExecuteIntent, consumed: Consumed) -> Receipt
     Raises:
         StoreUnavailable: no answer: whether the order exists must be looked up, it is never sent again.
     """
-    return venue.submit(order_of(intent, consumed.claim), consumed.claim)
+    with observed.venue_call(venue.name, "submit") as call:
+        receipt = venue.submit(order_of(intent, consumed.claim), consumed.claim)
+        call.answer = receipt.answer
+    return receipt
 
 
 def order_of(intent: ExecuteIntent, claim: Claim) -> Order:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tasks.address import RedisAddress
+from tasks.address import HostPort, RedisAddress
 from tasks.errors import BadSettings
 from tasks.intent import SYMBOL
 from tasks.reasons import PERMIT_NAMES
@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     consume_acks: int = Field(
         default=0, ge=0, le=16, description="Replica or AOF acknowledgements wanted before dispatch."
     )
+    metrics_address: str = Field(
+        default="",
+        description="host:port at which this worker shows its figures to Prometheus, one port for each worker of a "
+        "machine; unset: nowhere.",
+    )
 
     flower_auth_file: str = Field(
         default="", description="File with a line user:password for each person who may look at Flower."
@@ -157,6 +162,13 @@ class Settings(BaseSettings):
     def _redis(cls, value: str) -> str:
         if value:
             RedisAddress.parse(value)
+        return value
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _metrics_address(cls, value: str) -> str:
+        if value:
+            HostPort.parse(value)
         return value
 
     @field_validator("broker_url")

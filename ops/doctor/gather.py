@@ -70,7 +70,7 @@ def gather(
     return _facts(settings, governor, position, servers, broker, state, flower_url)
 
 
-def _facts(  # noqa: PLR0913, PLR0917 - it only adds what this machine says
+def _facts(
     settings: Settings,
     governor: GovernorSettings,
     position: PositionSettings,

@@ -203,7 +203,7 @@ def web_page(pages: dict[str, int]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(b"<title>Flower</title>")
 
-        def log_message(self, *_: object) -> None:  # type: ignore[override] # fewer arguments are used
+        def log_message(self, *_: object) -> None:
             """Silent."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
