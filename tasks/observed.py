@@ -35,8 +35,9 @@ def count(name: str, *labels: str, value: float = 1.0) -> None:
 def ended(outcome: Outcome) -> None:
     """A plan has its outcome now: once per plan, in the process that recorded it."""
     _count("decisions", (outcome.decision, outcome.reason or "-"), 1.0)
-    _count("wait_seconds", (outcome.decision,), outcome.wait_ms / 1000)
-    _count("attempts", (), float(outcome.attempts))
+    if outcome.attempts:  # without any it was never taken up, and never waited
+        _count("wait_seconds", (outcome.decision,), outcome.wait_ms / 1000)
+        _count("attempts", (), float(outcome.attempts))
 
 
 def issued(issuer: str, verdict: str, reason: str) -> None:

@@ -13,6 +13,8 @@ PACKAGES: Final = {
     "epmd": "rabbitmq-server",
     "chromium": "chromium",
     "promtool": "prometheus",
+    "prometheus": "prometheus",
+    "systemd-analyze": "systemd",
     "faketime": "faketime",
 }
 

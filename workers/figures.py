@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 
 from tasks.address import HostPort
 from workers.metrics import COUNTED, PREFIX, Metric
@@ -21,10 +28,14 @@ class Figures:
     """A registry of its own: what other libraries of the process count is not ours to show."""
 
     def __init__(self, reading: Reading) -> None:
+        # Twice the series, for the time at which each began, which Prometheus does not need.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # untyped in prometheus-client
         self._registry = CollectorRegistry()
         self._metrics: dict[str, Counter | Histogram] = {}
         for metric in COUNTED:
-            self._metrics[metric.name] = _made(metric, self._registry)
+            made = self._metrics[metric.name] = _made(metric, self._registry)
+            for labels in metric.known:
+                made.labels(*labels)
         ProcessCollector(registry=self._registry)
         self._registry.register(reading)
         # Finding a label's child costs more than adding to it.

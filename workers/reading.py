@@ -35,7 +35,7 @@ class Reading(Collector):
         parts = self._parts()
         known = self._here(parts) | self._there(parts)
         for metric in READ:
-            if metric.name in known:
+            if known.get(metric.name):
                 family = GaugeMetricFamily(f"{PREFIX}{metric.name}", metric.meaning, labels=metric.labels)
                 for labels, value in known[metric.name]:
                     family.add_metric(labels, value)

@@ -67,7 +67,7 @@ EXPECTED = {
     "not allowed": 1,
     "rejected": 1,
     "invalid": 1,
-    "waits": PLANS + 4,
+    "waits": PLANS + 3,
     "submits": PLANS,
     "refused submits": 1,
     "junk": 1,
