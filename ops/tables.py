@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.config import rows
-from ops.doctor.run import CHECKS
+from ops.doctor.checks import ALL
 from ops.inventory import keys_table, scripts_table
 from tasks.intent import ExecuteIntent
 from tasks.reasons import Reason
@@ -57,7 +57,7 @@ def metrics_table() -> str:
 def checks_table() -> str:
     """Every question that doctor asks as a Markdown table."""
     lines = ["| check | question | at worst |", "|---|---|---|"]
-    lines += [f"| `{check.name}` | {check.question} | {check.worst} |" for check in CHECKS]
+    lines += [f"| `{check.name}` | {check.question} | {check.worst} |" for check in ALL]
     return "\n".join(lines)
 
 

@@ -6,9 +6,10 @@
     server.py     persistence, memory, role  ┐
     access.py     logins, network, rights    │
     broker.py     queues, redelivery         ├─► finding.py   what a check finds: how bad, what, and its fix
-    gate.py       switch, overdue, issuers   │
+    gate.py       switch, overdue, issuers   │   checks.py    all of them
     fleet.py      the workers, one another   │
-    settings.py   settings against each other┘
+    settings.py   settings, each other       │
+    host.py       this machine               ┘
     run.py        runs every check, prints, decides the exit code
 
 A check is a pure function over the facts; its docstring is its line in docs/doctor.md.

@@ -23,7 +23,7 @@ def readers(facts: Facts) -> Iterator[Said]:
     if facts.broker.error:
         return
     read = {queue for queues in facts.broker.readers.values() for queue in queues}
-    read |= {queue for worker in facts.state.workers.values() for queue in worker.get("queues", "").split(",")}
+    read |= {queue for life in facts.state.lives for queue in life.queues}
     for queue, waiting in facts.broker.waiting.items():
         if waiting and queue not in read:
             yield danger(
@@ -37,8 +37,6 @@ def readers(facts: Facts) -> Iterator[Said]:
 @check(Severity.DANGER)
 def strangers(facts: Facts) -> Iterator[Said]:
     """Are all workers on this broker ours? Another namespace on the same database or vhost takes our plans."""
-    if not facts.state.workers:
-        return
     ours = {"execute", "governor", "position"}
     for hostname, queues in facts.broker.readers.items():
         if ours & set(queues) and hostname not in facts.state.workers:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tasks.life import Life
 from tasks.settings import GovernorSettings, PositionSettings, Settings
 
 #: How far away an address is: this machine, a private network, the Internet, or a name that could not be looked up.
@@ -86,7 +87,7 @@ class State:
         kill_switch: its raw value; switch_info who set it and why.
         open_plans: plans without an outcome, `overdue` of them past their time, the oldest by `oldest_overdue_s`.
         issuers: seconds since the last sign of life of each issuer of ours, None where there is none.
-        workers: per live worker what it says of itself.
+        workers: what each live worker says of itself, by hostname; None where this version cannot read it.
     """
 
     kill_switch: bytes = b""
@@ -95,7 +96,12 @@ class State:
     overdue: int = 0
     oldest_overdue_s: float = 0.0
     issuers: Mapping[str, float | None] = field(default_factory=dict)
-    workers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    workers: Mapping[str, Life | None] = field(default_factory=dict)
+
+    @property
+    def lives(self) -> list[Life]:
+        """The live workers that can be read."""
+        return [life for life in self.workers.values() if life]
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Check:
             yield Finding(self.name, said.severity, said.found, said.fix)
 
 
-#: Every check, in the order in which they are made.
+#: Filled by the modules of checks; `ops/doctor/checks.py` has read them all.
 CHECKS: Final[list[Check]] = []
 
 

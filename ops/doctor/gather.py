@@ -15,6 +15,7 @@ from ops.doctor.rights import broker_commands, gate_commands
 from tasks.address import RedisAddress
 from tasks.errors import PermitWaitError, StoreUnavailable
 from tasks.keys import Keys
+from tasks.life import Life
 from tasks.settings import GovernorSettings, PositionSettings, Settings
 from tasks.store import Store, connect
 from workers.watch import Link, WatchLost
@@ -62,7 +63,7 @@ def gather(
             with _open(broker_address) as client:
                 if not same:
                     servers.append(_server("broker", broker_address, client, broker_commands(), now))
-                broker = redis_broker(client, settings, now)
+                broker = redis_broker(client, settings)
         except StoreUnavailable as error:
             broker = Broker(error=str(error))
     else:
@@ -202,12 +203,15 @@ def _state(client: "redis.Redis", keys: Keys, settings: Settings) -> State:
     store = Store(client)
     now_ms = int(store.now_s() * 1000)
     oldest = cast("list[tuple[bytes, float]]", client.zrange(keys.open, 0, 0, withscores=True))
+    hostnames = [name.decode() for name in cast("list[bytes]", client.zrange(keys.workers, 0, -1))]
+    told = {name: store.hash(keys.worker(name)) for name in hostnames}
     signs = {name: store.hash(keys.heartbeat(name)) for name in settings.issuers}
     return State(
         kill_switch=store.text(keys.kill_switch),
         switch_info=store.hash(keys.kill_switch_info),
         open_plans=client.zcard(keys.open),
         overdue=client.zcount(keys.open, 0, now_ms),
+        workers={name: Life.read(fields) for name, fields in told.items() if fields},
         oldest_overdue_s=max(0.0, (now_ms - oldest[0][1]) / 1000) if oldest else 0.0,
         issuers={name: now_ms / 1000 - float(sign["at"]) if sign.get("at") else None for name, sign in signs.items()},
     )

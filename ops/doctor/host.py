@@ -16,8 +16,10 @@ def parser(facts: Facts) -> Iterator[Said]:
 @check(Severity.WARNING)
 def root(facts: Facts) -> Iterator[Said]:
     """Does everything run as a user that owns nothing else?"""
-    if facts.host.root:
-        yield warning("this runs as root; workers need no rights at all", "`User=permitwait` (deploy/systemd)")
+    named = [life.hostname for life in facts.state.lives if life.root == "yes"]
+    if named or facts.host.root:
+        who = f"workers run as root: {', '.join(named)}" if named else "this command runs as root"
+        yield warning(f"{who}; nothing of ours needs any rights", "`User=permitwait` (deploy/systemd)")
 
 
 @check(Severity.DANGER)

@@ -1,7 +1,6 @@
 """Reads the broker: who reads our queues, what waits in them, what workers hold."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import redis
@@ -23,21 +22,21 @@ _OURS: Final = tuple(queue.name for queue in celeryconfig.task_queues)
 _PRIORITIES: Final = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
 
-def redis_broker(client: "redis.Redis", settings: Settings, now: Callable[[], float] = time.time) -> Broker:
-    """The broker on this server.
+def redis_broker(client: "redis.Redis", settings: Settings) -> Broker:
+    """The broker on this server; messages are marked on its clock.
 
     Raises:
         redis.RedisError: it gave no answer.
     """
     oldest = cast("list[tuple[bytes, float]]", client.zrange("unacked_index", 0, 0, withscores=True))
+    seconds, micros = client.time()
     error, readers = readers_of(settings)
     return Broker(
         error=error,
         waiting={queue: _length(client, queue) for queue in _OURS},
         readers=readers,
         unacked=client.zcard("unacked_index"),
-        # Scored by the clock of the worker that took it.
-        oldest_unacked_s=max(0.0, now() - oldest[0][1]) if oldest else 0.0,
+        oldest_unacked_s=max(0.0, seconds + micros / 1_000_000 - oldest[0][1]) if oldest else 0.0,
         visibility_s=float(cast("Any", celeryconfig.broker_transport_options).get("visibility_timeout", 3600)),
     )
 

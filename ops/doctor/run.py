@@ -7,10 +7,9 @@ from typing import Final
 
 from ops import screen
 from ops.commands import UNREACHABLE
-from ops.doctor import access, broker, fleet, gate, host, server  # noqa: F401 - each enters its checks into the list
-from ops.doctor import settings as _settings  # noqa: F401 - likewise
+from ops.doctor.checks import ALL
 from ops.doctor.facts import Facts
-from ops.doctor.finding import CHECKS, Finding, Severity
+from ops.doctor.finding import Finding, Severity
 from ops.doctor.gather import gather
 from tasks.errors import BadSettings
 from tasks.settings import Settings, governor_settings, position_settings
@@ -21,7 +20,7 @@ _WIDTH: Final = 80
 
 def examine(facts: Facts) -> list[Finding]:
     """Every finding, the worst first, otherwise in the order of the checks."""
-    found = [finding for check in CHECKS for finding in check.findings(facts)]
+    found = [finding for check in ALL for finding in check.findings(facts)]
     return sorted(found, key=lambda finding: tuple(Severity).index(finding.severity))
 
 
@@ -32,7 +31,7 @@ def run(settings: Settings, accepted: Sequence[str], flower_url: str, *, as_json
         StoreUnavailable: the permits' Redis gave no answer.
         BadSettings: a check to be accepted does not exist.
     """
-    names = [check.name for check in CHECKS]
+    names = [check.name for check in ALL]
     for name in accepted:
         if name not in names:
             raise BadSettings(f"--accept {name}: there is no such check; known are {', '.join(names)}")
@@ -60,5 +59,5 @@ def _show(findings: Sequence[Finding], accepted: Sequence[str], *, safe: bool) -
     counts = [f"{sum(one.severity == severity for one in findings)} {severity.value}" for severity in Severity]
     verdict = "SAFE to trade" if safe else "NOT SAFE to trade"
     screen.out.print(
-        f"{verdict}: {len(CHECKS)} checks, {', '.join(counts)}", markup=False, style="green" if safe else "bold red"
+        f"{verdict}: {len(ALL)} checks, {', '.join(counts)}", markup=False, style="green" if safe else "bold red"
     )

@@ -25,7 +25,7 @@ _MIB: Final = 1024 * 1024
 
 @check(Severity.DANGER)
 def eviction(facts: Facts) -> Iterator[Said]:
-    """May the server drop keys when its memory is full? A lost claim could let a plan run twice."""
+    """May the server drop keys when its memory is full? A lost record could let a plan run twice."""
     for server in facts.servers:
         policy = server.info.get("maxmemory_policy", "unknown")
         if policy != "noeviction":
@@ -62,7 +62,7 @@ def fsync(facts: Facts) -> Iterator[Said]:
     if policy == "everysec" and not waits:
         bad = danger if facts.money else warning
         yield bad(
-            "appendfsync is everysec: a power cut forgets the last second, and a plan consumed in it may run twice",
+            "appendfsync is everysec: a power cut forgets the last second: an order of it would have left unrecorded",
             fix + "; or APPLY_CONSUME_ACKS=1 (each order then waits for the disk, up to a second)",
         )
     if policy == "always" and server.option("no-appendfsync-on-rewrite") == "yes":
@@ -183,8 +183,8 @@ def acknowledgements(facts: Facts) -> Iterator[Said]:
     if not wanted and replicas:
         bad = danger if facts.money else warning
         yield bad(
-            f"{replicas} replicas and APPLY_CONSUME_ACKS=0: a failover can forget a consumption, and the plan may run "
-            "twice",
+            f"{replicas} replicas and APPLY_CONSUME_ACKS=0: a failover can forget the last writes: an order of them "
+            "would have left unrecorded",
             f"`APPLY_CONSUME_ACKS={1 + local}`",
         )
 
