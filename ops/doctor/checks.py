@@ -2,7 +2,9 @@
 
 from typing import Final
 
-from ops.doctor import access, broker, fleet, gate, host, server, settings  # noqa: F401 - each enters its own
+from ops.doctor import access, broker, fleet, gate, host, server, settings
 from ops.doctor.finding import CHECKS, Check
 
-ALL: Final[tuple[Check, ...]] = tuple(CHECKS)
+_MODULES: Final = tuple(module.__name__ for module in (server, access, broker, gate, fleet, settings, host))
+
+ALL: Final[tuple[Check, ...]] = tuple(sorted(CHECKS, key=lambda one: _MODULES.index(one.answers.__module__)))
