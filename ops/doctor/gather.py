@@ -161,12 +161,9 @@ def _refused(
         answers = pipeline.execute(raise_on_error=False)
         if any(isinstance(answer, redis.ResponseError) and "dryrun" in str(answer).lower() for answer in answers):
             return None  # the server is too old, or this login may not
-        found[user] = tuple(
-            name
-            for (name, *_), answer in zip(commands, answers, strict=True)
-            # A command that this server does not have is as good as refused.
-            if answer not in {b"OK", "OK"}
-        )
+        # A command that this server does not have is as good as refused.
+        lacking = [name for (name, *_), answer in zip(commands, answers, strict=True) if answer not in {b"OK", "OK"}]
+        found[user] = tuple(dict.fromkeys(lacking))
     return found
 
 

@@ -56,7 +56,8 @@ def _show(findings: Sequence[Finding], accepted: Sequence[str], *, safe: bool) -
                      break_on_hyphens=False),
                 markup=False,
             )  # fmt: skip
-    counts = [f"{sum(one.severity == severity for one in findings)} {severity.value}" for severity in Severity]
+    numbers = {severity: sum(one.severity == severity for one in findings) for severity in Severity}
+    counts = [f"{number} {severity.value}{'s' * (number != 1)}" for severity, number in numbers.items()]
     verdict = "SAFE to trade" if safe else "NOT SAFE to trade"
     screen.out.print(
         f"{verdict}: {len(ALL)} checks, {', '.join(counts)}", markup=False, style="green" if safe else "bold red"

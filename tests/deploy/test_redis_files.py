@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from ops.doctor.rights import broker_commands, gate_commands
+from ops.doctor.rights import USEFUL, broker_commands, gate_commands
 from tasks.keys import Keys
 from tasks.settings import Settings
 from tasks.submit import submit
@@ -78,11 +78,11 @@ def test_doctor_passes_and_every_role_can_work(server: Configured, tmp_path: Pat
 
 
 def test_the_list_of_rights_is_the_file(server: Configured) -> None:
-    """Doctor demands of a worker's login exactly what the file grants it."""
+    """Doctor demands of a worker's login exactly what the file grants it, and what is useful."""
     granted = server.rules_of("worker")["commands"]
-    demanded = {name.lower().replace(" ", "|") for name, *_ in gate_commands(KEYS) + broker_commands()} | {"waitaof"}
+    demanded = {name for name, *_ in gate_commands(KEYS) + broker_commands()} | set(USEFUL)
 
-    assert {f"+{name}" for name in demanded} == set(granted) - {"-@all"}
+    assert {f"+{name.lower().replace(' ', '|')}" for name in demanded} == set(granted) - {"-@all"}
 
 
 #: What each role must not do; `None` stands for everybody.

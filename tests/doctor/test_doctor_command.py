@@ -26,7 +26,7 @@ def test_safe_is_0(doctor: Callable[..., Said]) -> None:
     said = doctor()
 
     assert 0 == said.code
-    assert said.out.splitlines()[-1].startswith(f"SAFE to trade: {len(ALL)} checks, 0 danger, ")
+    assert said.out.splitlines()[-1].startswith(f"SAFE to trade: {len(ALL)} checks, 0 dangers, ")
     assert "" == said.err
 
 
