@@ -117,7 +117,8 @@ def tracking(facts: Facts) -> Iterator[Said]:
 
 
 def _patterns(facts: Facts) -> str:
-    return f"~{facts.settings.namespace}:* ~celery-task-meta-* ~_kombu.* ~unacked* ~execute* ~governor* ~position* &*"
+    broker = "~_kombu.* ~unacked* ~execute* ~governor* ~position* ~celeryev.* ~*.celery.pidbox*"
+    return f"~{facts.settings.namespace}:* ~celery-task-meta-* {broker} &*"
 
 
 def _binds(server: Server) -> list[str]:

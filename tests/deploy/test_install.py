@@ -10,9 +10,9 @@ from signal import SIGKILL
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.deploy.configured import DEPLOY
 from tests.helpers import grant, hold, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import ROOT, plan, site_on, wait_for_ends
 
 DOCUMENT = ROOT / "docs" / "deploy.md"
@@ -20,10 +20,10 @@ DOCUMENT = ROOT / "docs" / "deploy.md"
 
 def documented(name: str) -> list[str]:
     """The commands of the block that the document marks with this name."""
-    found = re.search(rf"<!-- run: {name} -->\n```\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(rf"<!-- run: {name} -->\n```console\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     assert found
 
-    return found[1].splitlines()
+    return [line.removeprefix("$ ") for line in found[1].splitlines() if line.startswith("$ ")]
 
 
 def test_the_documents_name_this_version() -> None:
@@ -75,7 +75,7 @@ def test_the_wheel_runs_where_nothing_else_is(tmp_path: Path) -> None:
     )
     assert "worker_pool: 'threads'" in report.stdout
 
-    with EmbeddedServer() as server, site_on(server) as site:
+    with RealServer() as server, site_on(server) as site:
         settings = {"APPLY_REDIS_URL": server.url, "APPLY_MODE": "paper", "APPLY_ISSUERS": ""}
         log = tmp_path / "log"
         with log.open("wb") as output:

@@ -44,7 +44,7 @@ def test_doctor_passes_and_every_role_can_work(server: Configured, tmp_path: Pat
     """With the shipped files doctor says safe, a worker executes, a producer submits, and nothing of it is refused."""
 
     class Address:
-        url = server.url("worker")
+        url = broker_url = server.url("worker")
 
     doctor = permitwait(tmp_path, "doctor", APPLY_REDIS_URL=server.url("operator"))
     assert 0 == doctor.returncode, doctor.stdout + doctor.stderr

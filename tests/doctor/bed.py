@@ -16,11 +16,11 @@ from ops.doctor.facts import Facts
 from ops.doctor.finding import Finding, Severity
 from ops.doctor.gather import gather
 from ops.doctor.run import examine
-from ops.server import EmbeddedServer
 from tasks.address import RedisAddress
 from tasks.settings import GovernorSettings, PositionSettings, read_settings
 from tasks.store import connect
 from tests.helpers import wait_until
+from tests.servers import RealServer
 
 #: As in deploy/redis: what a server must say to pass.
 HEALTHY: Final = {"maxmemory": "256mb", "no-appendfsync-on-rewrite": "no"}
@@ -32,7 +32,7 @@ class Patient:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **config: str) -> None:
         self._monkeypatch = monkeypatch
         self.folder = folder / "data"
-        self.server = EmbeddedServer(self.folder, appendfsync="always", config=HEALTHY | config)
+        self.server = RealServer(self.folder, appendfsync="always", config=HEALTHY | config)
         self.server.start()
         self.client: redis.Redis = connect(RedisAddress.parse(self.server.url), timeout_ms=5_000)
         self.setting("APPLY_REDIS_URL", self.server.url)

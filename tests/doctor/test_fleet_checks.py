@@ -147,6 +147,7 @@ def test_real_workers(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None
     wait_until(lambda: not patient.findings("strangers"), "no stranger")
 
 
+@pytest.mark.long
 def test_events_are_seen(patient: Patient) -> None:
     """A worker says so while somebody has it send events."""
     worker = Worker(patient.server, "-E", APPLY_ALLOWLIST="BTCUSDT")

@@ -12,12 +12,12 @@ from urllib.request import urlopen
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.helpers import grant, hold, wait_until
 from tests.metrics.scrape import free_port, scrape
 from tests.metrics.series import ALERT_TESTS, ALERTS
 from tests.metrics.test_dashboard import expressions
 from tests.packages import need
+from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, permit_texts, plan, site_on, start_workers, wait_for_ends
 
 pytestmark = pytest.mark.long
@@ -100,7 +100,7 @@ def test_every_panel_gets_an_answer(tmp_path: Path) -> None:
     target = free_port()
     settings = {"APPLY_METRICS_ADDRESS": f"127.0.0.1:{target}", "APPLY_ISSUERS": "governor,p33"}
     with (
-        EmbeddedServer() as server,
+        RealServer() as server,
         start_workers(1, server, **settings) as _,
         site_on(server) as site,
         prometheus(tmp_path, target) as port,

@@ -8,9 +8,9 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.helpers import grant, hold, wait_until
 from tests.metrics.scrape import Figures, free_port, scrape
+from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, Worker, permit_texts, plan, site_on, start_workers, wait_for_ends
 from workers.metrics import METRICS
 
@@ -18,9 +18,9 @@ PLANS = 12
 
 
 @pytest.fixture
-def own_server() -> Iterator[EmbeddedServer]:
+def own_server() -> Iterator[RealServer]:
     """A server whose worker is alone with it."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
@@ -87,8 +87,8 @@ def check_counts(ports: list[int]) -> Figures:
     return figures
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork", "solo"])
-def test_every_end_is_counted_once(own_server: EmbeddedServer, pool: str) -> None:
+@pytest.mark.parametrize("pool", ["threads", "prefork", pytest.param("solo", marks=pytest.mark.long)])
+def test_every_end_is_counted_once(own_server: RealServer, pool: str) -> None:
     """Threads, prefork and solo show the same exact figures for the same plans."""
     port = free_port()
     address = f"127.0.0.1:{port}"
@@ -110,7 +110,8 @@ def test_every_end_is_counted_once(own_server: EmbeddedServer, pool: str) -> Non
         assert 1.2 <= figures.sum("wait_seconds_sum") < 20
 
 
-def test_workers_of_a_machine_add_up(own_server: EmbeddedServer) -> None:
+@pytest.mark.long
+def test_workers_of_a_machine_add_up(own_server: RealServer) -> None:
     """Two prefork workers, one port each: every figure is one worker's own, so that their sum is the truth."""
     ports = [free_port(), free_port()]
     workers = [
@@ -130,12 +131,20 @@ def test_workers_of_a_machine_add_up(own_server: EmbeddedServer) -> None:
             worker.teardown()
 
 
-def test_a_killed_child_spoils_nothing(own_server: EmbeddedServer) -> None:
+@pytest.mark.long
+def test_a_killed_child_spoils_nothing(own_server: RealServer) -> None:
     """A pool child that is killed leaves no lock and no stale figures: its successor's plans are counted on."""
     port = free_port()
     with (
         start_workers(
-            1, own_server, "--pool", "prefork", "-c", "1", APPLY_METRICS_ADDRESS=f"127.0.0.1:{port}"
+            1,
+            own_server,
+            "--pool",
+            "prefork",
+            "-c",
+            "1",
+            APPLY_METRICS_ADDRESS=f"127.0.0.1:{port}",
+            APPLY_PERMIT_WAIT_MS="30000",
         ) as started,
         site_on(own_server) as site,
     ):
@@ -152,7 +161,7 @@ def test_a_killed_child_spoils_nothing(own_server: EmbeddedServer) -> None:
         wait_until(lambda: scrape(port).sum("decisions_total", decision="EXECUTE") == 2, "both plans counted")
 
 
-def test_what_waits_is_shown_while_it_waits(own_server: EmbeddedServer) -> None:
+def test_what_waits_is_shown_while_it_waits(own_server: RealServer) -> None:
     """Parked plans, open plans, the kill switch and a lost watch show as they are at the moment of the scrape."""
     port = free_port()
     with (
@@ -178,12 +187,19 @@ def test_what_waits_is_shown_while_it_waits(own_server: EmbeddedServer) -> None:
         wait_until(lambda: scrape(port).sum("decisions_total", reason="kill_switch") == 3, "three blocked plans")
 
 
-def test_the_judges_answers_are_counted(own_server: EmbeddedServer) -> None:
+@pytest.mark.long
+def test_the_judges_answers_are_counted(own_server: RealServer) -> None:
     """Grants and refusals of our own Governor and Position, and their signs of life."""
     port = free_port()
     with (
         start_workers(
-            1, own_server, "--pool", "prefork", APPLY_METRICS_ADDRESS=f"127.0.0.1:{port}", APPLY_ISSUERS="governor,p33"
+            1,
+            own_server,
+            "--pool",
+            "prefork",
+            APPLY_METRICS_ADDRESS=f"127.0.0.1:{port}",
+            APPLY_ISSUERS="governor,p33",
+            APPLY_PERMIT_WAIT_MS="30000",
         ),
         site_on(own_server) as site,
     ):
@@ -203,7 +219,8 @@ def test_the_judges_answers_are_counted(own_server: EmbeddedServer) -> None:
         assert 1 > abs(figures.sum("clock_offset_seconds"))
 
 
-def test_a_lost_redis_is_shown(own_server: EmbeddedServer) -> None:
+@pytest.mark.long
+def test_a_lost_redis_is_shown(own_server: RealServer) -> None:
     """Without Redis the page still answers, says so, and counts the calls that failed."""
     port = free_port()
     with start_workers(1, own_server, APPLY_METRICS_ADDRESS=f"127.0.0.1:{port}"):
