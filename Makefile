@@ -11,7 +11,7 @@ ANY_SERVER := tests/gate tests/judges tests/transport tests/worker
 ANY_BROKER := tests/worker
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all chaos check format bench pictures lock tables reliability clean
+.PHONY: help setup demo test test-all chaos check format bench pictures lock tables reliability wheel clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,7 +75,13 @@ lock: $(STAMP) ## resolve the dependencies again into requirements/ (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  pyproject.toml -o requirements/run.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra flower pyproject.toml -o requirements/flower.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --all-extras pyproject.toml -o requirements/all.txt
+
+wheel: $(STAMP) ## build what is installed in production into dist/ (docs/deploy.md)
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 clean: ## remove everything make has made
 	rm -rf $(VENV) bench/results dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

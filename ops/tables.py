@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ops.advice import ADVICE
 from ops.config import rows
+from ops.doctor.checks import ALL
 from ops.inventory import keys_table, scripts_table
 from tasks.intent import ExecuteIntent
 from tasks.reasons import Reason
 from tasks.settings import GovernorSettings, PositionSettings, Settings
 from tasks.stats import FIELDS
+from workers.metrics import METRICS
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _SCHEMA: Final = "docs/intent.schema.json"
@@ -50,12 +53,39 @@ def counters_table() -> str:
     return "\n".join(lines)
 
 
+def metrics_table() -> str:
+    """Every figure of a worker as a Markdown table."""
+    lines = ["| figure | kind | labels | meaning |", "|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        shared = " The same on every worker: max(), not sum()." if metric.shared else ""
+        lines.append(f"| `{metric.exported}` | {metric.kind} | {labels} | {metric.meaning}{shared} |")
+    return "\n".join(lines)
+
+
+def checks_table() -> str:
+    """Every question that doctor asks as a Markdown table."""
+    lines = ["| check | question | at worst |", "|---|---|---|"]
+    lines += [f"| `{check.name}` | {check.question} | {check.worst} |" for check in ALL]
+    return "\n".join(lines)
+
+
+def advice_table() -> str:
+    """What to do about every block reason as a Markdown table."""
+    lines = ["| reason | what happened | what to do |", "|---|---|---|"]
+    lines += [f"| `{reason.value}` | {reason.meaning} | {ADVICE[reason.value].todo} |" for reason in Reason]
+    return "\n".join(lines)
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings_table,
     "reasons": reasons_table,
+    "advice": advice_table,
     "keys": keys_table,
     "scripts": scripts_table,
     "counters": counters_table,
+    "metrics": metrics_table,
+    "checks": checks_table,
 }
 
 

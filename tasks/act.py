@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tasks import log
+from tasks import log, observed
 from tasks.attempt import Blocked, Seen, Waiting, attempt
 from tasks.consume import Abandoned, Busy, Claim, Consumed, Finished, NotDurable
 from tasks.dispatch import dispatch, dry_run_ending, ending_of
@@ -69,6 +69,7 @@ def _act(parts: Parts, intent: ExecuteIntent, store_error: str, seen: Seen | Non
     if isinstance(step, NotDurable):
         return _end_claim(parts, step.claim, _not_durable(parts, intent, step))
     if isinstance(step, Abandoned):
+        observed.count("takeovers")
         return _look_up(parts, intent, step.claim)
     return set_conflict_aside(parts, intent, f"known as {step.stored}, sent as {intent.content}")
 
@@ -97,6 +98,8 @@ def _end_claim(parts: Parts, claim: Claim, ending: Ending) -> Outcome | Again:
     finished = parts.gate.finish(ending, claim.token, "consumed")
     if finished is None:
         return Again(parts.settings.permit_step_ms)
+    if finished.fresh:
+        observed.ended(finished.outcome)
     if finished.fresh and finished.outcome.decision == "BLOCKED":
         log.log_block(finished.outcome, None, ending.detail)
     elif finished.fresh:
@@ -117,6 +120,8 @@ def _block(parts: Parts, intent: ExecuteIntent, token: str, step: Blocked, store
     finished = parts.gate.finish(ending, token, "waiting")
     if finished is None:
         return Again(parts.settings.permit_step_ms, store_error)
+    if finished.fresh:
+        observed.ended(finished.outcome)
     if finished.fresh and finished.outcome.decision == "BLOCKED":
         log.log_block(finished.outcome, step.stands, detail)
     elif finished.fresh:

@@ -1,6 +1,7 @@
 """One Redis address, as each library wants to hear it."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -93,6 +94,14 @@ class RedisAddress:
             password=unquote(password) or None,
         )
 
+    def without_login(self) -> Self:
+        """The same address as somebody without a login reaches it."""
+        scheme, separator, rest = self.url.partition("://")
+        place, slash, path = rest.partition("/")
+        path = re.sub(r"(?<=[?&])(username|password)=[^&]*&?", "", path)
+        bare = f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
+        return replace(self, url=bare, username=None, password=None)
+
     @property
     def celery_url(self) -> str:
         """The address in Celery's form (several sentinels are joined by semicolons there)."""
@@ -109,6 +118,29 @@ class RedisAddress:
     def celery_options(self) -> dict[str, Any]:
         """Transport options that go with `celery_url`."""
         return {"master_name": self.master} if self.scheme == "sentinel" else {}
+
+
+@dataclass(frozen=True)
+class HostPort:
+    """Where a server of ours listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `host:port` or `[IPv6]:port`.
+
+        Raises:
+            ValueError: in one sentence.
+        """
+        host, _, port = text.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not bare or (":" in bare and bare == host) or not port.isascii() or not port.isdigit():
+            raise ValueError("must have the form host:port, e.g. 127.0.0.1:19101 (0.0.0.0:19101: all interfaces)")
+        if not 0 < int(port) < 65_536:  # noqa: PLR2004 - what a port is
+            raise ValueError("the port must be from 1 to 65535")
+        return cls(bare, int(port))
 
 
 def _number(text: str, what: str) -> int:

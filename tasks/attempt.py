@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from tasks import observed
 from tasks.consume import Abandoned, Answer, Busy, Conflict, Consumed, Finished, Gate, NotDurable
 from tasks.errors import StoreUnavailable
 from tasks.intent import ExecuteIntent
@@ -70,6 +71,8 @@ def attempt(
         StoreUnavailable: Redis or the venue gave no answer; nothing may be dispatched.
     """
     answer, finding = (seen.answer, seen.finding) if seen else (gate.look(intent, token), None)
+    if seen is None and isinstance(answer, Stands) and answer.first:
+        observed.count("taken_up")
     for _ in range(_MOST_LOOKS):
         if not isinstance(answer, Stands):
             return answer

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from tasks import observed
 from tasks.confirm import confirm
 from tasks.consume import Claim, Consumed, quantity_of
 from tasks.intent import ExecuteIntent
@@ -29,7 +30,10 @@ def dispatch(parts: Parts, intent: ExecuteIntent, consumed: Consumed) -> Receipt
             if confirmed.left_now_ms() <= 0:
                 return Receipt("claim_lost")
             order = replace(order, window=confirmed)
-        return venue.submit(order, claim)
+        with observed.venue_call(venue.name, "submit") as call:
+            receipt = venue.submit(order, claim)
+            call.answer = receipt.answer
+            return receipt
     except Exception as error:  # noqa: BLE001 - whatever it is, the request may have left before it
         return Receipt("unknown", message=f"{type(error).__name__}: {error}")
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from celery import shared_task
 
-from tasks import log
+from tasks import log, observed
 from tasks.errors import StoreUnavailable
 from tasks.intent import FRACTIONS, ExecuteIntent, parse_intent
 from tasks.outcome import plain
@@ -161,4 +161,5 @@ def governor(intent: dict[str, Any]) -> str:
     parts, plan = parts_of_process(), parse_intent(intent)
     word, reason = evaluate(parts, parts.governor, plan)
     log.log_issued("governor", plan.plan_id, plan.symbol, word, reason)
+    observed.issued("governor", word, reason)
     return f"{word} {reason}".strip()

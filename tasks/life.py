@@ -35,6 +35,9 @@ class Life:
         running: attempts in hand.
         watch: `alive` (permits wake their plans), `blind` (plans are looked at once per step), or `starting`.
         watch_since_ms: since when, epoch ms on the worker's clock; 0 while it starts.
+        kombu, redis_py: versions of these packages.
+        root: "yes" where it runs as root.
+        events: "yes" while it sends events to Flower or `celery events`.
         started_ms: when it started, epoch ms on the worker's clock.
         at_ms: when the sign reached Redis, epoch ms on the Redis clock.
         clock_offset_ms: the Redis clock minus the worker's; the way of the sign to Redis is part of it.
@@ -53,6 +56,10 @@ class Life:
     watch: str
     watch_since_ms: int
     started_ms: int
+    kombu: str = ""
+    redis_py: str = ""
+    root: str = ""
+    events: str = ""
     at_ms: int = 0
     clock_offset_ms: int = 0
 
@@ -80,6 +87,7 @@ class Life:
                 watch=fields["watch"],
                 watch_since_ms=int(fields["watch_since_ms"]),
                 started_ms=int(fields["started_ms"]),
+                **{name: fields.get(name, "") for name in ("kombu", "redis_py", "root", "events")},
                 at_ms=int(fields["at_ms"]),
                 clock_offset_ms=int(fields["clock_offset_ms"]),
             )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tasks import log
+from tasks import log, observed
 from tasks.consume import Claim
 from tasks.dispatch import ending_of, order_of
 from tasks.intent import ExecuteIntent
@@ -102,7 +102,9 @@ def look_up_forgotten(parts: Parts, intent: ExecuteIntent, token: str) -> tuple[
 
 def _ask(parts: Parts, intent: ExecuteIntent, claim: Claim) -> tuple[str, str, Receipt | None]:
     try:
-        receipt = parts.venue.lookup(order_of(intent, claim))
+        with observed.venue_call(parts.venue.name, "lookup") as call:
+            receipt = parts.venue.lookup(order_of(intent, claim))
+            call.answer = receipt.answer if receipt else "absent"
     except Exception as error:  # noqa: BLE001 - whatever it is, the plan must come to its end within the bound
         return "unanswered", f"{type(error).__name__}: {error}"[:_DETAIL], None
     if receipt is None:

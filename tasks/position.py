@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from celery import shared_task
 
-from tasks import log
+from tasks import log, observed
 from tasks.errors import StoreUnavailable
 from tasks.intent import FRACTIONS, ExecuteIntent, parse_intent
 from tasks.judge import round_down
@@ -193,6 +193,7 @@ def position(intent: dict[str, Any]) -> str:
     parts, plan = parts_of_process(), parse_intent(intent)
     word, reason = evaluate(parts, parts.position, plan)
     log.log_issued("p33", plan.plan_id, plan.symbol, word, reason)
+    observed.issued("p33", word, reason)
     return f"{word} {reason}".strip()
 
 

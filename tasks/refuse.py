@@ -3,7 +3,7 @@
 import re
 from hashlib import sha256
 
-from tasks import log
+from tasks import log, observed
 from tasks.errors import InvalidIntent
 from tasks.intent import PLAN_ID, ExecuteIntent
 from tasks.outcome import Outcome, blocked_ending
@@ -24,7 +24,9 @@ def refuse(parts: Parts, invalid: InvalidIntent, task_id: str, message: object) 
     if_known = Reason.PLAN_CONFLICT if invalid.decision_only else Reason.INVALID_INTENT
     finished = parts.gate.set_aside(shown_id, invalid.plan_id, if_known, ending, ascii(message))
     log.log_set_aside(task_id, invalid.plan_id, finished.outcome.reason, invalid.detail)
+    observed.count("set_aside", finished.outcome.reason)
     if finished.fresh:
+        observed.ended(finished.outcome)
         log.log_block(finished.outcome, None, invalid.detail)
     return finished.outcome
 
@@ -38,4 +40,5 @@ def set_conflict_aside(parts: Parts, intent: ExecuteIntent, detail: str) -> Outc
     ending = blocked_ending(intent.plan_id, intent.symbol, Reason.PLAN_CONFLICT, detail)
     finished = parts.gate.set_aside(intent.plan_id, intent.plan_id, Reason.PLAN_CONFLICT, ending, intent.text)
     log.log_set_aside(intent.plan_id, intent.plan_id, finished.outcome.reason, detail)
+    observed.count("set_aside", finished.outcome.reason)
     return finished.outcome

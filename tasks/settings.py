@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tasks.address import RedisAddress
+from tasks.address import HostPort, RedisAddress
 from tasks.errors import BadSettings
 from tasks.intent import SYMBOL
 from tasks.reasons import PERMIT_NAMES
@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         default="text", description="The worker's log: text, or json: one object per line, Celery's own lines too."
     )
+    metrics_address: str = Field(
+        default="",
+        description="host:port at which this worker shows its figures to Prometheus, one port for each worker of a "
+        "machine; unset: nowhere.",
+    )
 
     flower_auth_file: str = Field(
         default="", description="File with a line user:password for each person who may look at Flower."
@@ -162,6 +167,13 @@ class Settings(BaseSettings):
     def _redis(cls, value: str) -> str:
         if value:
             RedisAddress.parse(value)
+        return value
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _metrics_address(cls, value: str) -> str:
+        if value:
+            HostPort.parse(value)
         return value
 
     @field_validator("broker_url")

@@ -12,6 +12,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 import lua
+from tasks import observed
 from tasks.address import RedisAddress
 from tasks.errors import StoreUnavailable
 from tasks.settings import CALL_TIMEOUT_MS
@@ -211,6 +212,9 @@ class Store:
                     answers[place] = answer
         except StoreUnavailable as error:
             return [error] * len(calls)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                _count_error(answer)
         return [
             StoreUnavailable(f"{script}: {type(answer).__name__}: {answer}")
             if isinstance(answer, Exception)
@@ -225,6 +229,16 @@ class Store:
             for keys, args in calls:
                 pipeline.evalsha(sha, len(keys), *keys, *cast("Any", args))
             return pipeline.execute(raise_on_error=False)
+
+    def waiting(self, key: str) -> tuple[int, int]:
+        """How many members a ZSET scored by epoch ms has, and how many of them are due on the Redis clock.
+
+        Raises:
+            StoreUnavailable: Redis gave no answer, or an error.
+        """
+        now_ms = int(self.now_s() * 1000)
+        with _errors(f"ZCOUNT {key}"):
+            return self.client.zcard(key), self.client.zcount(key, 0, now_ms)
 
     def append(self, stream: str, facts: Mapping[str, str], maxlen: int) -> None:
         """Add one entry to a stream of about `maxlen` entries.
@@ -332,4 +346,10 @@ def _errors(call: str) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
+        _count_error(error)
         raise StoreUnavailable(f"{call}: {type(error).__name__}: {error}") from error
+
+
+def _count_error(error: Exception) -> None:
+    timeout, connection = isinstance(error, redis.TimeoutError), isinstance(error, redis.ConnectionError)
+    observed.count("redis_errors", "timeout" if timeout else "connection" if connection else "refused")

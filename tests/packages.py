@@ -15,6 +15,8 @@ PACKAGES: Final = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "promtool": "prometheus",
+    "prometheus": "prometheus",
+    "systemd-analyze": "systemd",
     "faketime": "faketime",
 }
 

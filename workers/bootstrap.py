@@ -8,10 +8,10 @@ from typing import Any
 from celery import Celery, signals
 from celery.concurrency import ALIASES  # type: ignore[attr-defined] # missing in the stubs
 
-from tasks import execute, log, parts
+from tasks import execute, log, observed, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import amqp, checks, dashboard, heartbeat, jsonlog, junk, panel, results, sweep, transport, watch
+from workers import amqp, checks, dashboard, exporter, heartbeat, jsonlog, junk, panel, results, sweep, transport, watch
 
 #: Name of this worker, in its main process and in its children.
 _nodename: list[str] = []
@@ -34,6 +34,7 @@ def install(app: Celery) -> None:
     signals.worker_ready.connect(_say_how, weak=False)
     app.steps["worker"].add(heartbeat.Heartbeat)
     app.steps["worker"].add(sweep.Sweep)
+    app.steps["worker"].add(exporter.Exporter)
     app.steps["consumer"].add(watch.PermitWatch)
 
 
@@ -64,12 +65,14 @@ def _prepare(sender: Any, instance: Any, **_: Any) -> None:  # noqa: ANN401 - Ce
 
 def _keep_junk(queue: str, raw: bytes, why: str) -> None:
     junk.log_junk(queue, raw, why)
+    observed.count("set_aside", "undecodable")
     _parts().gate.keep_junk(queue, raw, why)
 
 
 def _check(sender: Any, **_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     try:
         checks.check_pool(sender.pool_cls)
+        checks.check_metrics(settings_of_process())
     except PermitWaitError as error:
         sys.exit(f"permitwait: {error}")
 
@@ -83,6 +86,7 @@ def _say_how(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
 def _forked(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
     # A forked child must not share its parent's connections.
     _parts.cache_clear()
+    exporter.forked()
 
 
 def _show_ok_lines(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments

@@ -1,11 +1,12 @@
 """What must hold before a worker takes its first message. Each refusal is one line that says what to do."""
 
+import socket
 import time
 from typing import Any, Final
 
 import redis
 
-from tasks.address import RedisAddress
+from tasks.address import HostPort, RedisAddress
 from tasks.errors import BadSettings, PermitWaitError
 from tasks.settings import PositionSettings, Settings
 from tasks.store import connect
@@ -58,6 +59,25 @@ def check_pool(pool: type) -> None:
     known = pool_name(pool)
     if known not in POOLS:
         raise RefusedToStart(f"pool {known} is not supported; use one of {', '.join(POOLS)} (--pool threads)")
+
+
+def check_metrics(settings: Settings) -> None:
+    """Refuse an address for figures that is taken: a worker that nobody can see must not trade unnoticed.
+
+    Raises:
+        RefusedToStart: in one line.
+    """
+    if not settings.metrics_address:
+        return
+    address = HostPort.parse(settings.metrics_address)
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((address.host, address.port), family=family).close()
+    except OSError as error:
+        raise RefusedToStart(
+            f"APPLY_METRICS_ADDRESS={settings.metrics_address} cannot be listened on: {error}; give each worker of "
+            "this machine a port of its own, or unset it"
+        ) from error
 
 
 def check_server(settings: Settings, within_s: float = REACHABLE_WITHIN_S) -> None:

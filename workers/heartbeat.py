@@ -6,9 +6,11 @@ the loop hangs.
 
 import os
 import time
+from importlib.metadata import version
 from typing import Any, Final
 
 import celery
+import redis
 from celery import Celery, bootsteps
 from celery.worker import state as _state
 
@@ -50,6 +52,7 @@ class Sign:
         self._worker, self._parts = worker, parts
         self._started_ms = _now_ms()
         self._config = in_force(parts.settings, parts.governor, parts.position)
+        self._kombu = version("kombu")
         self._silent = False
 
     @property
@@ -96,6 +99,10 @@ class Sign:
             watch="starting" if watch is None else "alive" if watch.alive else "blind",
             watch_since_ms=0 if watch is None else _now_ms() - int(watch.for_s * 1000),
             started_ms=self._started_ms,
+            kombu=self._kombu,
+            redis_py=redis.__version__,
+            root="yes" if os.geteuid() == 0 else "no",
+            events="yes" if getattr(getattr(consumer, "event_dispatcher", None), "enabled", False) else "no",
         )
 
 

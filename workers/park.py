@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from celery.worker import state as _state
 
-from tasks import log
+from tasks import log, observed
 from tasks.attempt import appraise
 from tasks.consume import Busy
 from tasks.errors import StoreUnavailable
@@ -128,6 +128,8 @@ class Lot:
                     self._run(parked)
                 continue
             request[SEEN] = seen = appraise(self._parts, parked.intent, token, answer)
+            if isinstance(answer, Stands) and answer.first:
+                observed.count("taken_up")
             if not isinstance(answer, Stands) or not seen.can_wait:
                 self._run(parked)
             elif issuers and (answer.first or request.get(ASK_ISSUERS)):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from celery import bootsteps, states
 
-from tasks import log
+from tasks import log, observed
 from tasks.act import execute_once
 from tasks.errors import InvalidIntent, StoreUnavailable
 from tasks.intent import parse_intent
@@ -79,6 +79,7 @@ def _never_taken_up(parts: Parts, plan_id: str, symbol: str) -> Outcome | None:
     ending = blocked_ending(plan_id, symbol, Reason.PLAN_EXPIRED, "registered, and taken up by no worker in time")
     finished = parts.gate.finish(ending, parts.token(), "registered")
     if finished and finished.fresh:
+        observed.ended(finished.outcome)
         log.log_block(finished.outcome, None, ending.detail)
     return finished.outcome if finished else None
 
@@ -154,4 +155,5 @@ class Sweep(bootsteps.StartStopStep):
                 log.logger.exception("[SWEEP] failed")
 
     def _report(self, outcome: Outcome) -> None:
+        observed.count("sweep_endings", outcome.decision, outcome.reason or "-")
         self._app.backend.store_result(outcome.plan_id, outcome.as_result(), states.SUCCESS)

@@ -15,6 +15,7 @@ import hiredis
 import redis
 from celery import bootsteps
 
+from tasks import observed
 from tasks.address import RedisAddress
 from tasks.errors import PermitWaitError
 from tasks.keys import Keys
@@ -155,6 +156,7 @@ class Watch:
         except WatchLost as error:
             self._lose(error)
         if self._blind:
+            observed.count("watch_blind_seconds", value=self._step_s)
             self._lot.changed_all()
 
     def _ping(self, link: Link) -> None:

@@ -19,6 +19,7 @@ COMMANDS: Final = all_commands()
 OTHERS: Final = {
     *("cd", "export", "kill", ".", "cut", "curl", "echo", "git", "grep", "install", "ls", "sort", "uniq", "wc"),
     *("pip", "python3", "redis-cli", "systemctl", "journalctl"),
+    *("chmod", "cp", "docker", "ln", "useradd", "usermod"),
 }
 
 

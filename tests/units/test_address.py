@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.address import RedisAddress, for_celery
+from tasks.address import HostPort, RedisAddress, for_celery
 
 
 @pytest.mark.parametrize(
@@ -143,3 +143,28 @@ def test_a_refusal_shows_no_password(url: str) -> None:
 
     assert "hun" not in str(refused.value)
     assert "ter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:19101", "127.0.0.1", 19101), ("0.0.0.0:1", "0.0.0.0", 1), ("[::1]:65535", "::1", 65535)],  # noqa: S104 - read, not listened on
+)
+def test_where_to_listen(text: str, host: str, port: int) -> None:
+    """Host and port of a page of ours, IPv6 in brackets."""
+    assert HostPort(host, port) == HostPort.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "bare"),
+    [
+        ("redis://u:p%40x@host:6379/1", "redis://host:6379/1"),
+        ("redis+socket://u:p@/run/s.sock", "redis+socket:///run/s.sock?virtual_host=0"),
+        ("redis://host/0?username=u&password=p&socket_timeout=1", "redis://host/0?socket_timeout=1"),
+        ("sentinel://u:p@a:1,b:2/main/0", "sentinel://a:1,b:2/main/0"),
+    ],
+)
+def test_an_address_without_its_login(url: str, bare: str) -> None:
+    """As somebody without a login reaches the same place."""
+    stranger = RedisAddress.parse(url).without_login()
+
+    assert (bare, None, None) == (stranger.url, stranger.username, stranger.password)

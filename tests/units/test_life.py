@@ -22,6 +22,10 @@ LIFE = Life(
     watch="alive",
     watch_since_ms=1_700_000_000_000,
     started_ms=1_699_999_000_000,
+    kombu="5.7.0",
+    redis_py="8.1.0",
+    root="no",
+    events="yes",
 )
 
 

@@ -27,6 +27,7 @@ DEFAULTS = {
     "APPLY_CONSUME_ACKS": 0,
     "APPLY_LOG_FORMAT": "text",
     "APPLY_FLOWER_AUTH_FILE": "",
+    "APPLY_METRICS_ADDRESS": "",
 }
 
 
@@ -134,6 +135,12 @@ BAD_VALUES = [
     ("APPLY_CLAIM_LEASE_MS", "600001", "less than or equal to 600000"),
     ("APPLY_CONSUME_ACKS", "-1", "greater than or equal to 0"),
     ("APPLY_CONSUME_ACKS", "17", "less than or equal to 16"),
+    ("APPLY_METRICS_ADDRESS", "9100", "must have the form host:port"),
+    ("APPLY_METRICS_ADDRESS", ":9100", "must have the form host:port"),
+    ("APPLY_METRICS_ADDRESS", "::1:9100", "must have the form host:port"),
+    ("APPLY_METRICS_ADDRESS", "127.0.0.1:x", "must have the form host:port"),
+    ("APPLY_METRICS_ADDRESS", "127.0.0.1:0", "from 1 to 65535"),
+    ("APPLY_METRICS_ADDRESS", "127.0.0.1:65536", "from 1 to 65535"),
     *(
         (name, bad, "valid integer")
         for name, value in DEFAULTS.items()

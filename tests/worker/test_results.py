@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 from celery import Celery
 
-from ops.server import EmbeddedServer
 from tasks.address import RedisAddress
 from tasks.store import connect
 from tests.helpers import grant, hold, orders_of, record_of, results_of, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, Worker, permit_texts, plan, start_worker, wait_for_ends
 
 SYMBOL = SYMBOLS[0]
@@ -20,7 +20,7 @@ POOLS = [("--pool", "threads"), ("--pool", "prefork", "--concurrency", "2")]
 
 
 @contextmanager
-def producing(store: EmbeddedServer, broker: EmbeddedServer) -> Iterator[Site]:
+def producing(store: RealServer, broker: RealServer) -> Iterator[Site]:
     """A producer on a broker of its own."""
     app = Celery("any-producer", broker=broker.url, set_as_current=False)
     with closing(Site(store, app)) as site:
@@ -31,16 +31,16 @@ def producing(store: EmbeddedServer, broker: EmbeddedServer) -> Iterator[Site]:
 
 
 @pytest.fixture
-def store() -> Iterator[EmbeddedServer]:
+def store() -> Iterator[RealServer]:
     """Permits and records."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
 @pytest.fixture
-def broker() -> Iterator[EmbeddedServer]:
+def broker() -> Iterator[RealServer]:
     """Messages: they arrive whatever happens to the other servers."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
@@ -49,7 +49,7 @@ def everything_acknowledged(broker: Site) -> bool:
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=["threads", "prefork"])
-def test_a_full_store_loses_no_plan(store: EmbeddedServer, broker: EmbeddedServer, pool: tuple[str, ...]) -> None:
+def test_a_full_store_loses_no_plan(store: RealServer, broker: RealServer, pool: tuple[str, ...]) -> None:
     """While the store takes no writes a plan can be neither taken up nor its retry noted; afterwards it executes."""
     with (
         start_worker(store, *pool, APPLY_BROKER_URL=broker.url) as worker,
@@ -69,10 +69,10 @@ def test_a_full_store_loses_no_plan(store: EmbeddedServer, broker: EmbeddedServe
 
 @pytest.mark.parametrize("pool", POOLS, ids=["threads", "prefork"])
 def test_an_outcome_is_stored_when_the_backend_is_back(
-    store: EmbeddedServer, broker: EmbeddedServer, pool: tuple[str, ...]
+    store: RealServer, broker: RealServer, pool: tuple[str, ...]
 ) -> None:
     """The backend is away while plans execute: each executes once, and its sender has the outcome afterwards."""
-    results = EmbeddedServer()
+    results = RealServer()
     with (
         results,
         start_worker(store, *pool, APPLY_BROKER_URL=broker.url, APPLY_RESULT_BACKEND=results.url) as worker,
@@ -94,7 +94,7 @@ def test_an_outcome_is_stored_when_the_backend_is_back(
         check_warm_stop(worker)
 
 
-def told_decision(results: EmbeddedServer, task_id: str) -> str:
+def told_decision(results: RealServer, task_id: str) -> str:
     """What Celery tells the sender of a task."""
     with closing(connect(RedisAddress.parse(results.url))) as client:
         document = json.loads(cast("bytes", client.get(f"celery-task-meta-{task_id}")))

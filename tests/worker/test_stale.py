@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ops.server import EmbeddedServer
 from tests.chaos.relay import Relay, Relays
 from tests.helpers import grant, hold, record_of, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, permit_texts, plan, site_on, start_worker
 
 SYMBOL = SYMBOLS[0]
@@ -18,14 +18,14 @@ NOTICED_WITHIN_S = 40.0
 
 
 @pytest.fixture
-def server() -> Iterator[EmbeddedServer]:
+def server() -> Iterator[RealServer]:
     """A server of this test's own."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
 @pytest.fixture
-def ways(server: EmbeddedServer) -> Iterator[dict[str, Relay]]:
+def ways(server: RealServer) -> Iterator[dict[str, Relay]]:
     """The worker's ways to its store and to its broker, which are one server."""
     relays = Relays()
     with TemporaryDirectory(prefix="pw-") as folder:
@@ -46,7 +46,7 @@ def executes(site: Site, plan_id: str) -> bool:
 @pytest.mark.parametrize("forgotten", ["broker", "store"])
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
 def test_a_worker_survives_that_its_connections_are_forgotten(
-    server: EmbeddedServer, ways: dict[str, Relay], forgotten: str, *, busy: bool
+    server: RealServer, ways: dict[str, Relay], forgotten: str, *, busy: bool
 ) -> None:
     """All connections go silent at once, with and without plans in hand: later plans execute."""
     urls = {"APPLY_REDIS_URL": ways["store"].url, "APPLY_BROKER_URL": ways["broker"].url}

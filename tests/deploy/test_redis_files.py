@@ -1,0 +1,141 @@
+"""The Redis configuration and the logins we ship: doctor passes, programs can work, and no role can do another's."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from ops.doctor.rights import USEFUL, broker_commands, gate_commands
+from tasks.keys import Keys
+from tasks.settings import Settings
+from tasks.submit import submit
+from tests.deploy.configured import DEPLOY, ROLES, Configured, configured
+from tests.helpers import intent_of
+from tests.worker.nodes import Worker, clean_environment
+
+KEYS = Keys("quantum")
+PLAN = "67e6da21fa9fe506"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
+    """One server with the shipped files for all tests here."""
+    with configured(tmp_path_factory.mktemp("r")) as running:
+        yield running
+
+
+def permitwait(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """One call of the tool, as an operator does it."""
+    return subprocess.run(
+        [sys.executable, "-m", "ops", *arguments],
+        cwd=folder,
+        env=clean_environment(**settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_doctor_passes_and_every_role_can_work(server: Configured, tmp_path: Path) -> None:
+    """With the shipped files doctor says safe, a worker executes, a producer submits, and nothing of it is refused."""
+
+    class Address:
+        url = broker_url = server.url("worker")
+
+    doctor = permitwait(tmp_path, "doctor", APPLY_REDIS_URL=server.url("operator"))
+    assert 0 == doctor.returncode, doctor.stdout + doctor.stderr
+    assert "SAFE to trade" in doctor.stdout
+
+    server.client("operator").hset(
+        KEYS.paper_position("BTCUSDT"), mapping={"position_amt": "0.062", "mark_price": "50000"}
+    )
+    worker: Any = Worker(Address(), APPLY_ALLOWLIST="BTCUSDT", APPLY_ISSUERS="governor,p33")  # type: ignore[arg-type] # only the address is used
+    worker.start()
+    try:
+        worker.ready()
+        settings = Settings(redis_url=server.url("producer"), mode="paper", _env_file=None)
+        done = [submit(intent_of(f"{number:016x}"), settings=settings).result(20) for number in range(2)]
+        assert [("EXECUTE", ""), ("BLOCKED", "p33_denied")] == [(one.decision, one.reason) for one in done]
+
+        inspector = Celery(broker=server.url("flower"), set_as_current=False)
+        assert inspector.control.inspect(timeout=2.0).ping()
+        inspector.close()
+
+        running = permitwait(tmp_path, "doctor", APPLY_REDIS_URL=server.url("operator"), APPLY_MODE="paper")
+        assert 0 == running.returncode, running.stdout + running.stderr
+        halted = permitwait(tmp_path, "halt", "--reason", "drill", APPLY_REDIS_URL=server.url("operator"))
+        assert 0 == halted.returncode, halted.stderr
+    finally:
+        worker.teardown()
+    permitwait(tmp_path, "resume", "--yes", APPLY_REDIS_URL=server.url("operator"))
+
+    refused = [line for line in server.denials() if not line.startswith("default")]
+    assert [] == refused, worker.logs()
+
+
+def test_the_list_of_rights_is_the_file(server: Configured) -> None:
+    """Doctor demands of a worker's login exactly what the file grants it, and what is useful."""
+    granted = server.rules_of("worker")["commands"]
+    demanded = {name for name, *_ in gate_commands(KEYS) + broker_commands()} | set(USEFUL)
+
+    assert {f"+{name.lower().replace(' ', '|')}" for name in demanded} == set(granted) - {"-@all"}
+
+
+#: What each role must not do; `None` stands for everybody.
+FORBIDDEN: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+    (ROLES, ("FLUSHALL",)),
+    (ROLES, ("FLUSHDB",)),
+    (ROLES, ("CONFIG", "SET", "appendonly", "no")),
+    (ROLES, ("SHUTDOWN",)),
+    (ROLES, ("DEBUG", "SLEEP", "1")),
+    (ROLES, ("REPLICAOF", "NO", "ONE")),
+    (ROLES, ("ACL", "SETUSER", "x")),
+    (ROLES, ("SCRIPT", "FLUSH")),
+    (ROLES, ("MONITOR",)),
+    (ROLES, ("CLIENT", "KILL", "TYPE", "normal")),
+    (("producer", "position", "viewer", "flower"), ("SETEX", KEYS.permit("governor", PLAN), "60", "{}")),
+    (("producer", "governor", "viewer", "flower"), ("SETEX", KEYS.permit("p33", PLAN), "60", "{}")),
+    (("governor", "position"), ("GET", KEYS.permit("governor", PLAN))),
+    (("governor", "position", "producer", "viewer", "flower"), ("DEL", KEYS.permit("p33", PLAN))),
+    (("governor", "position", "producer", "viewer", "flower"), ("SET", KEYS.kill_switch, "false")),
+    (("governor", "position", "producer", "viewer", "flower"), ("XADD", KEYS.paper_orders, "*", "a", "b")),
+    (("governor", "position", "viewer", "flower"), ("HSET", KEYS.record(PLAN), "state", "done")),
+    (("governor", "position", "viewer", "flower"), ("LPUSH", "execute", "x")),
+    (("worker", "producer", "governor", "position", "flower"), ("SET", "elsewhere:permit", "x")),
+]
+
+
+@pytest.mark.parametrize(("role", "command"), [(role, command) for roles, command in FORBIDDEN for role in roles])
+def test_a_role_cannot(server: Configured, role: str, command: tuple[str, ...]) -> None:
+    """A login can do its own work and nobody else's."""
+    answer = server.admin.execute_command("ACL", "DRYRUN", role, *command)  # type: ignore[no-untyped-call] # untyped
+
+    assert b"no permissions" in answer
+
+
+@pytest.mark.parametrize(
+    ("role", "command"),
+    [
+        ("governor", ("SETEX", KEYS.permit("governor", PLAN), "60", "{}")),
+        ("governor", ("SET", KEYS.governor_block(PLAN), "{}", "EX", "3600")),
+        ("position", ("SETEX", KEYS.permit("p33", PLAN), "60", "{}")),
+        ("viewer", ("HGETALL", KEYS.record(PLAN))),
+        ("viewer", ("XRANGE", KEYS.results, "-", "+")),
+        ("operator", ("SET", KEYS.kill_switch, "true")),
+    ],
+)
+def test_a_role_can(server: Configured, role: str, command: tuple[str, ...]) -> None:
+    """What a login is for."""
+    assert b"OK" == server.admin.execute_command("ACL", "DRYRUN", role, *command)  # type: ignore[no-untyped-call] # untyped
+
+
+def test_nobody_gets_in_without_a_password(server: Configured) -> None:
+    """The default user is off, and the file holds no password."""
+    text = (DEPLOY / "redis" / "users.acl").read_text()
+
+    assert b"off" in server.rules_of("default")["flags"] or "off" in server.rules_of("default")["flags"]
+    assert not {">", "#", "nopass"} & {word[:1] if word[0] in ">#" else word for word in text.split()}
