@@ -1,6 +1,7 @@
 """Messages that the broker or Celery handles by a time of their own: dropped, or delivered twice, and still one end."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import kombu
 import pytest
@@ -60,7 +61,8 @@ def test_another_applications_shorter_timeout_doubles_no_order(site: Site) -> No
     ):
         site.send(plan("p1", SYMBOL), "p1")
         wait_until(lambda: record_of(site.client, site.keys, "p1").get("state") == "waiting", "the plan waiting")
-        other.default_channel.qos.restore_visible()
+        channel: Any = other.default_channel
+        channel.qos.restore_visible()
         wait_until(lambda: len(worker.lines("tasks.execute[p1] received")) == 2, "the message taken twice")
         grant(site.client, site.keys, "p1", *permit_texts(SYMBOL))
         wait_for_ends(site, ["p1"])
