@@ -7,8 +7,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 SECONDS ?= 60
 # What is tested on every kind of Redis, and with every broker.
-ANY_SERVER := tests/gate tests/judges tests/transport tests/worker
-ANY_BROKER := tests/worker
+ANY_SERVER := tests/gate tests/judges tests/transport tests/venue tests/worker
+ANY_BROKER := tests/venue tests/worker
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all chaos check format bench pictures lock tables reliability wheel clean

@@ -68,6 +68,7 @@ def test_the_mark_is_there_before_the_request_leaves(bed: Bed) -> None:
     assert "sending" in [entry["event"] for entry in stream(bed.client, bed.keys.timeline("plan-1"))]
 
 
+@pytest.mark.fault("F5")
 def test_a_claim_submits_once(bed: Bed) -> None:
     """The same claim, asked to dispatch again, finds the mark: only one request ever leaves."""
     claimed = consumed(bed)
@@ -77,6 +78,7 @@ def test_a_claim_submits_once(bed: Bed) -> None:
     assert 1 == len(bed.venue.orders)
 
 
+@pytest.mark.fault("F17")
 def test_a_check_sent_twice_is_one(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check whose answer was lost is re-sent, and gets the first window again."""
     claim, run = consumed(bed).claim, bed.parts.store.run
@@ -117,6 +119,7 @@ LOST: Final[dict[str, Meanwhile]] = {
 
 
 @pytest.mark.parametrize("loss", LOST)
+@pytest.mark.fault("F1", promise="a claimant that was paused until its claim was over sends nothing")
 def test_a_lost_claim_sends_nothing(bed: Bed, loss: str) -> None:
     """A claimant that was paused until its claim was over, or another's, or the plan had ended, sends nothing."""
     claimed = consumed(bed)
@@ -168,6 +171,7 @@ def test_a_late_switch_ends_the_plan_as_blocked(bed: Bed, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.fault("F17", "F21")
 def test_a_check_without_an_answer_sends_nothing(bed: Bed, monkeypatch: pytest.MonkeyPatch, *, ran: bool) -> None:
     """Redis does not answer the last check: nothing is sent, by nobody, and the plan ends as interrupted."""
     run = bed.parts.store.run

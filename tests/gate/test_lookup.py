@@ -35,6 +35,7 @@ def lost_claimant(bed: Bed, *, sent: bool) -> Claim:
     return consumed.claim
 
 
+@pytest.mark.fault("F28")
 def test_an_order_that_never_shows_is_interrupted(bed: Bed) -> None:
     """No answer and no order: blocked, but not before the venue had to show it, and after enough misses."""
     bed.venue.finds = lambda: None
@@ -62,6 +63,7 @@ def test_lookups_are_spread(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("hidden_ms", [0, 1, 300, WINDOW_MS, SHOWN_BY_MS - 1, SHOWN_BY_MS])
+@pytest.mark.fault("F31")
 def test_an_order_that_shows_late_is_adopted(bed: Bed, hidden_ms: int) -> None:
     """However late within its promise the venue shows an accepted order: executed, never given up."""
     bed.venue.finds = lambda: FILLED if bed.since_consumption_ms() >= hidden_ms else None
@@ -75,6 +77,7 @@ def test_an_order_that_shows_late_is_adopted(bed: Bed, hidden_ms: int) -> None:
     assert 1 == len(bed.venue.orders)
 
 
+@pytest.mark.fault("F31")
 def test_a_lookup_counts_from_its_beginning(bed: Bed) -> None:
     """A miss that was on its way while the order came to light proves nothing, however late it arrives."""
 
@@ -89,6 +92,7 @@ def test_a_lookup_counts_from_its_beginning(bed: Bed) -> None:
     assert MISSES_WANTED < bed.venue.lookups
 
 
+@pytest.mark.fault("F28")
 def test_a_venue_that_cannot_be_asked_leaves_the_order_unknown(bed: Bed) -> None:
     """No definite answer until the bound: unknown, right then, and what the Governor reserved stays reserved."""
     bed.client.hset(bed.keys.governor_reservation("plan-1"), "qty_e8", "800000")
@@ -110,6 +114,7 @@ def test_a_venue_that_cannot_be_asked_leaves_the_order_unknown(bed: Bed) -> None
     assert 1 == len(bed.venue.orders)
 
 
+@pytest.mark.fault("F28")
 def test_a_venue_that_answers_now_and_then(bed: Bed) -> None:
     """Misses count, failures between them do not: it takes as many misses as ever to give an order up."""
     bed.venue.finds = one_after_the_other(*[None, StoreUnavailable("down")] * 20)
@@ -121,6 +126,7 @@ def test_a_venue_that_answers_now_and_then(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("sent", [True, False])
+@pytest.mark.fault("F1", "F2", "F28")
 def test_a_claimant_lost_beside_a_silent_venue(bed: Bed, *, sent: bool) -> None:
     """Until the bound it may be found. Then it is unknown where a request may have left, and else there is none."""
     lost_claimant(bed, sent=sent)
@@ -133,6 +139,7 @@ def test_a_claimant_lost_beside_a_silent_venue(bed: Bed, *, sent: bool) -> None:
 
 @pytest.mark.parametrize("sent", [True, False])
 @pytest.mark.parametrize("found", [FILLED, None])
+@pytest.mark.fault("F1", "F2")
 def test_a_lost_claimant_is_cleared_up(bed: Bed, found: Receipt | None, *, sent: bool) -> None:
     """What is found is adopted, even unmarked. One miss is enough where nothing left, and else it takes all of them."""
     lost_claimant(bed, sent=sent)
@@ -154,6 +161,7 @@ def test_a_plan_found_after_a_long_outage_is_looked_up_for_a_while(bed: Bed) -> 
     assert first_ms + LEAST_MS == bed.since_consumption_ms()
 
 
+@pytest.mark.fault("F2", "F4")
 def test_every_look_may_be_the_last_of_its_worker(bed: Bed) -> None:
     """A lookup that is never noted costs a lease, and no more: the sweep finds the plan due, and it ends."""
     claim = lost_claimant(bed, sent=True)
@@ -170,6 +178,7 @@ def test_every_look_may_be_the_last_of_its_worker(bed: Bed) -> None:
     assert not stop_submitting(bed.parts, intent_of(), claim, Receipt("unknown"))
 
 
+@pytest.mark.fault("F17")
 def test_a_note_sent_twice_counts_once(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     """A note whose answer was lost is re-sent, and is one miss."""
     claim = lost_claimant(bed, sent=True)
@@ -242,6 +251,7 @@ def test_the_event_loop_takes_no_claim_over(bed: Bed) -> None:
 
 @pytest.mark.parametrize("answer", [FILLED, NEW, Receipt("rejected", code="-1"), Receipt("unknown")])
 @pytest.mark.parametrize("found", [FILLED, None])
+@pytest.mark.fault("F2", "F28")
 def test_an_answer_that_outlasts_the_lease(bed: Bed, answer: Receipt, found: Receipt | None) -> None:
     """The claimant hears from the venue after others have ended its plan: their outcome stands, told to all."""
     told: list[Outcome] = []

@@ -148,6 +148,7 @@ def check(world: World) -> None:
     assert outcome == execute_once(world.parts, world.intent)
 
 
+@pytest.mark.fault("F1", "F2", "F28", "F31")
 def test_whatever_is_concluded_is_true(
     monkeypatch: pytest.MonkeyPatch, client: redis.Redis, keys: Keys, parts: Parts
 ) -> None:

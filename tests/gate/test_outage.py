@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Final, cast
 
 import pytest
 import redis
@@ -20,58 +20,15 @@ from tasks.parts import Parts
 from tasks.settings import CALL_TIMEOUT_MS, Settings
 from tasks.store import Store
 from tasks.venues.paper import PaperVenue
+from tests.gate.hooked import LOSSES, Hook, HookedRedis, lose_answer, lose_request
 from tests.helpers import grant, hold, intent_of, orders_of, record_of, results_of, run_to_outcome, tells_of_its_file
 from tests.servers import RealServer
-
-Hook = Callable[[redis.Redis], object]
 
 #: The calls of an execution whose permits lie there, in order.
 LOOK, STEP, CONSUME, ORDER, FINISH = range(5)
 
 #: Outlasts the wait for acknowledgements, and a busy machine.
 PATIENT_S: Final = 10
-
-
-class HookedRedis(redis.Redis):
-    """A client that runs a hook right before or right after one of its calls, counted from 0 at `arm`."""
-
-    before: dict[int, Hook]
-    after: dict[int, Hook]
-    calls: list[str]
-
-    def arm(self, before: dict[int, Hook] | None = None, after: dict[int, Hook] | None = None) -> Self:
-        """Count from here on, with these hooks."""
-        self.before, self.after, self.calls = before or {}, after or {}, []
-        return self
-
-    def client(self) -> "HookedRedis":
-        """See `redis.Redis.client`; the one connection goes on counting."""
-        one = HookedRedis(connection_pool=self.connection_pool, single_connection_client=True)
-        one.before, one.after, one.calls = self.before, self.after, self.calls
-        return one
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """See `redis.Redis.execute_command`."""
-        number = len(self.calls)
-        self.calls.append(str(args[0]))
-        self.before.get(number, bool)(self)
-        answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call] # untyped in redis-py
-        self.after.get(number, bool)(self)
-        return answer
-
-
-def lose_request(_: redis.Redis) -> None:
-    """The server never hears of the call."""
-    raise redis.ConnectionError("lost on the way there")
-
-
-def lose_answer(one: redis.Redis) -> None:
-    """The server ran the call, and the connection is gone before its answer."""
-    (one.connection or one.connection_pool).disconnect()
-    raise redis.TimeoutError("lost on the way back")
-
-
-LOSSES: Final[dict[str, dict[str, Hook]]] = {"before": {"before": lose_request}, "after": {"after": lose_answer}}
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +133,7 @@ def test_an_order_is_never_sent_again(
     assert (decision, "0.008", ordered) == (outcome.decision, outcome.safe_qty, orders(operator, keys))
 
 
+@pytest.mark.fault("F21")
 def test_a_lookup_waits_for_redis(operator: redis.Redis, keys: Keys, hooked: HookedRedis, executor: Parts) -> None:
     """Redis stays away after an order without an answer: the claim keeps all others out, then one looks it up."""
     hooked.arm(before=dict.fromkeys((ORDER + 1, ORDER + 2), lose_request), after={ORDER: lose_answer})

@@ -12,6 +12,7 @@ from tests.helpers import texts
 
 @pytest.mark.parametrize("status", ["new", "partially_filled"])
 @pytest.mark.parametrize("where", ["answer", "lookup"])
+@pytest.mark.fault("F35")
 def test_a_working_order_is_followed_up(bed: Bed, where: str, status: Status) -> None:
     """An accepted order that still executes is looked at until its figures are final, and those are recorded."""
     working = replace(NEW, status=status, executed_qty="0.003" if status == "partially_filled" else "0")
@@ -24,6 +25,7 @@ def test_a_working_order_is_followed_up(bed: Bed, where: str, status: Status) ->
     assert ["working", "working", "missed"] == bed.found()
 
 
+@pytest.mark.fault("F35")
 def test_a_working_order_is_executed_at_the_bound(bed: Bed) -> None:
     """An order that is still working at the bound was accepted: executed, with the figures so far."""
     bed.venue.finds = lambda: replace(NEW, status="partially_filled", executed_qty="0.003")
@@ -38,6 +40,7 @@ def test_a_working_order_is_executed_at_the_bound(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("mark_lost", [False, True])
+@pytest.mark.fault("F31")
 def test_an_order_that_was_seen_is_never_given_up(bed: Bed, *, mark_lost: bool) -> None:
     """The venue said it has the order and then shows none for ever: that is unknown, not absent."""
 
@@ -63,6 +66,7 @@ def test_an_order_that_was_seen_is_never_given_up(bed: Bed, *, mark_lost: bool) 
         ("canceled", "0.000", "REJECTED", "0.062"),
     ],
 )
+@pytest.mark.fault("F35")
 def test_the_ledger_moves_by_what_was_executed(
     bed: Bed, where: str, status: Status, executed: str, decision: str, left: str
 ) -> None:
@@ -108,6 +112,7 @@ def test_a_broken_adapter_ends_nothing_wrongly(bed: Bed, broken: str) -> None:
 
 
 @pytest.mark.parametrize("broken", ["raises", "no figures", "exponents", "no side"])
+@pytest.mark.fault("F28")
 def test_a_broken_answer_to_an_order_is_looked_up(bed: Bed, broken: str) -> None:
     """An answer that cannot be read says nothing about the order: it is looked up, and found."""
     bed.venue.submits, bed.venue.finds = BROKEN[broken], lambda: FILLED

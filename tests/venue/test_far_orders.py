@@ -61,6 +61,7 @@ def of_plan(entries: list[dict[str, Any]], plan_id: str) -> list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("number", range(len(ENDS)), ids=list(ENDS))
+@pytest.mark.fault("F28", "F31", "F35")
 def test_an_order_ends_as_it_is(
     client: redis.Redis, keys: Keys, parts: Parts, venue: VenueProcess, number: int
 ) -> None:
@@ -85,6 +86,7 @@ def test_an_order_ends_as_it_is(
         assert journal[0]["at_ms"] <= journal[0]["until_ms"]
 
 
+@pytest.mark.fault("F28")
 def test_a_request_that_comes_late_is_refused(
     client: redis.Redis, keys: Keys, parts: Parts, venue: VenueProcess
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_request_that_comes_late_is_refused(
     assert ["-1021"] == [entry["code"] for entry in of_plan(venue.refused(), "late")]
 
 
+@pytest.mark.fault("F28")
 def test_a_venue_that_is_restarted_still_has_the_order(client: redis.Redis, keys: Keys, parts: Parts) -> None:
     """The venue dies after it accepted: nothing is concluded while it is away, and then the order is adopted."""
     with VenueProcess() as venue:

@@ -90,13 +90,9 @@ class Worker:
     def __init__(self, server: RealServer, *options: str, application: str = "workers", **env: str) -> None:
         self._options = options
         self._application = application
-        settings = {
-            "REDIS_URL": server.url,
-            "BROKER_URL": server.broker_url,
-            "MODE": "paper",
-            "ALLOWLIST": ",".join(SYMBOLS),
-            "ISSUERS": "",
-        }
+        settings = {"REDIS_URL": server.url, "MODE": "paper", "ALLOWLIST": ",".join(SYMBOLS), "ISSUERS": ""}
+        if server.broker_url != server.url:
+            settings["BROKER_URL"] = server.broker_url
         self._env = {f"APPLY_{name}": value for name, value in settings.items()} | env
         self._folder = TemporaryDirectory(prefix="pw-worker-")
         self.log_path: Final = Path(self._folder.name) / "log"

@@ -143,6 +143,7 @@ def test_nobody_watches_nothing_is_told(site: Site) -> None:
     """Events of tasks start when a dashboard asks for them, and cost nothing before."""
     with start_worker(site.server, **WAIT), watching(site) as heard:
         site.send(plan("unseen", SYMBOL), "unseen").get(timeout=30)
+        wait_until(lambda: site.server.queue.unacknowledged() == 0, "the worker done with it")
         switch_on(site)
         site.send(plan("seen", SYMBOL), "seen").get(timeout=30)
         wait_until(lambda: "task-blocked" in told(heard, "seen"), "the seen plan's end")
@@ -150,6 +151,7 @@ def test_nobody_watches_nothing_is_told(site: Site) -> None:
         assert [] == told(heard, "unseen")
 
 
+@pytest.mark.broker("redis")
 def test_a_worker_does_not_tell_the_brokers_password(site: Site) -> None:
     """`inspect stats`, which Flower shows, names the broker and the user; Celery's own tells a socket's password."""
     site.client.acl_setuser(
