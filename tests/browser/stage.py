@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from tests.helpers import wait_until
 from tests.servers import RealServer
+from tests.venue.behaviour import Behaviour
+from tests.venue.process import VENUE_APP, VenueProcess
 from tests.worker.nodes import (
     Site,
     Worker,
@@ -36,8 +38,8 @@ LOGIN_PASSWORD: Final = "login-" + secrets.token_hex(8)
 CARELESS: Final = "api-" + secrets.token_hex(8)
 
 _USER: Final = "desk"
-#: What is held of each symbol, and its price.
-_SYMBOLS: Final = {"BTCUSDT": ("0.062", "64250.5"), "ETHUSDT": ("-1.250", "3105.2"), "SOLUSDT": ("14.0", "171.45")}
+#: What the venue holds of each symbol.
+_SYMBOLS: Final = {"BTCUSDT": "0.062", "ETHUSDT": "-1.250", "SOLUSDT": "14.0"}
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,10 @@ def id_of(title: str) -> str:
 
 
 @contextmanager
-def started_flower(folder: Path, redis_url: str, **env: str) -> Iterator[Dashboard]:
+def started_flower(folder: Path, **env: str) -> Iterator[Dashboard]:
     """Flower as the documents start it, with its login in a file; gone afterwards."""
     (folder / "logins").write_text(f"{_USER}:{LOGIN_PASSWORD}\n")
-    settings = {"APPLY_REDIS_URL": redis_url, "APPLY_FLOWER_AUTH_FILE": str(folder / "logins")} | env
+    settings = {"APPLY_FLOWER_AUTH_FILE": str(folder / "logins")} | env
     log_path = folder / "flower.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -142,21 +144,26 @@ def started_stage() -> Iterator[Stage]:
             _USER, enabled=True, passwords=[f"+{REDIS_PASSWORD}"], keys=["*"], channels=["*"], categories=["+@all"]
         )
         redis_url = server.url.replace("://", f"://{_USER}:{REDIS_PASSWORD}@")
-        settings = {"APPLY_REDIS_URL": redis_url, "APPLY_ALLOWLIST": ",".join(_SYMBOLS)}
-        for symbol, (amount, price) in _SYMBOLS.items():
-            site.client.hset(
-                site.keys.paper_position(symbol), mapping={"position_amt": amount, "mark_price": price, "step": "0.001"}
-            )
-        first = at_end.enter_context(start_worker(server, **settings))
-        dashboard = at_end.enter_context(started_flower(folder, redis_url))
+        broker_url = redis_url if server.broker_url == server.url else server.broker_url
+        addresses = {"APPLY_REDIS_URL": redis_url, "APPLY_BROKER_URL": broker_url}
+        venue = at_end.enter_context(VenueProcess())
+        for symbol, amount in _SYMBOLS.items():
+            venue.hold(symbol, amount)
+        settings = addresses | {"APPLY_ALLOWLIST": ",".join(_SYMBOLS)} | venue.env(timeout_ms=500)
+        first = at_end.enter_context(start_worker(server, application=VENUE_APP, **settings))
+        dashboard = at_end.enter_context(started_flower(folder, **addresses))
         watched(dashboard, [first])
+        unknown = play_unknown(site, venue)
         ended = play_ends(site)
         # From here on plans go to a worker that waits long enough to be looked at.
-        patient = at_end.enter_context(start_worker(server, **settings, APPLY_PERMIT_WAIT_MS="60000"))
+        wait_for_ends(site, [unknown.plan_id], within_s=120)
+        patient = at_end.enter_context(
+            start_worker(server, application=VENUE_APP, **settings, APPLY_PERMIT_WAIT_MS="60000")
+        )
         watched(dashboard, [first, patient])
         site.producer.control.cancel_consumer("execute", destination=[node(first)], reply=True, timeout=10)
         waiting = play_waits(site)
-        shown = ended + waiting
+        shown = [unknown, *ended, *waiting]
         wait_until(
             lambda: {row.plan_id: row.state for row in shown}.items() <= dashboard.states().items(),
             f"Flower knows the state of every plan; it says {dashboard.states()}",
@@ -175,6 +182,16 @@ def watched(dashboard: Dashboard, workers: list[Worker]) -> None:
         wait_until(lambda w=worker: w.lines("Events of group {task} enabled"), "events are on", within_s=30)  # type: ignore[misc] # bound now
     names = {node(worker) for worker in workers}
     wait_until(lambda: names <= dashboard.workers(), "Flower has heard of the workers")
+
+
+def play_unknown(site: Site, venue: VenueProcess) -> Shown:
+    """A plan whose order was sent, and about which the venue never says anything again."""
+    plan_id = id_of("unknown")
+    venue.script(plan_id, Behaviour(then="hang", lookup="reset"))
+    for name, text in zip(("governor", "p33"), permit_texts("BTCUSDT"), strict=True):
+        site.client.set(site.keys.permit(name, plan_id), text, ex=60)
+    site.send(plan(plan_id, "BTCUSDT"), plan_id)
+    return Shown(plan_id, "BTCUSDT", "FAILURE", "UNKNOWN order_unknown after")
 
 
 def play_ends(site: Site) -> list[Shown]:

@@ -3,12 +3,13 @@
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+from celery import Celery
 from celery.events.receiver import EventReceiver
 from celery.events.state import State
 
@@ -157,8 +158,10 @@ def test_a_worker_does_not_tell_the_brokers_password(site: Site) -> None:
     site.client.acl_setuser(
         "desk", enabled=True, passwords=[f"+{SECRET}"], keys=["*"], channels=["*"], categories=["+@all"]
     )
-    with start_worker(site.server, APPLY_REDIS_URL=site.server.url.replace("://", f"://desk:{SECRET}@")):
-        inspect = site.producer.control.inspect(timeout=10, limit=1)
+    # This Redis is the broker here, whatever the run is about.
+    url = site.server.url.replace("://", f"://desk:{SECRET}@")
+    with start_worker(site.server, APPLY_REDIS_URL=url, APPLY_BROKER_URL=url), closing(Celery(broker=url)) as client:
+        inspect = client.control.inspect(timeout=10, limit=1)
         stats = wait_until(inspect.stats, "the worker's statistics")
         conf = inspect.conf(with_defaults=True)
 
