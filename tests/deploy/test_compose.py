@@ -126,6 +126,7 @@ def _listens(client: redis.Redis) -> bool:
         return False
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum, which containers have")
 def test_the_containers_redis(tmp_path: Path) -> None:
     """Logins with a password work, the others and strangers stay out, no password is on disk, doctor is content."""
