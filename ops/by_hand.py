@@ -78,6 +78,9 @@ def _contradiction(parts: Parts, plan_id: str, record: Entry, fill: Fill | None)
 
 
 def _asked(parts: Parts, plan_id: str, record: Entry) -> Receipt | None:
+    if record.get("venue", parts.venue.name) != parts.venue.name:
+        screen.say(f"not asked: the order was sent to {record['venue']}, this shell is set to {parts.venue.name}")
+        return None
     order = Order(client_order_id(plan_id), plan_id, symbol_of(record), Decimal(record["safe_qty"]))
     try:
         receipt = parts.venue.lookup(order)

@@ -9,13 +9,12 @@ import pytest
 
 from tasks import governor, position
 from tasks.act import Again, execute_once
-from tasks.errors import InvalidIntent
+from tasks.errors import InvalidIntent, StoreUnavailable
 from tasks.intent import parse_intent
-from tasks.keys import client_order_id
-from tasks.outcome import Ending, Outcome
-from tasks.reasons import Reason
+from tasks.outcome import Outcome
 from tasks.refuse import refuse
 from tasks.submit import _register
+from tasks.venues import Order, Receipt
 from tests.helpers import GOVERNOR, P33, grant, hold, intent_of, run_to_outcome
 from tests.judges.desk import limits
 from tests.judges.position_bed import NO_REST, Watched, give_ledger, silent
@@ -294,17 +293,17 @@ def holds_again(stand: Stand) -> None:
     hold(stand.client, stand.keys)
 
 
+class Speechless(Watched):
+    """A venue that answers no question about an order."""
+
+    def lookup(self, order: Order) -> Receipt | None:
+        """See `Venue.lookup`."""
+        raise StoreUnavailable(f"timed out asking for {order.client_order_id}")
+
+
 def order_unknown(stand: Stand) -> None:
-    """Sent, and no lookup ever found it."""
+    """Sent, its worker lost, and the venue answers no lookup until the bound has passed."""
     lose_worker(stand)
-    record = stand.parts.gate.record("plan-1")
-    ending = Ending(
-        decision="UNKNOWN",
-        reason=Reason.ORDER_UNKNOWN,
-        plan_id="plan-1",
-        symbol="BTCUSDT",
-        safe_qty=record["safe_qty"],
-        client_order_id=client_order_id("plan-1"),
-        detail="5 lookups without an answer",
-    )
-    assert stand.parts.gate.finish(ending, record["token"], "consumed")
+    long_ago = dict.fromkeys(("lease_until_ms", "submitted_ms", "accept_until_ms", "give_up_ms"), "1000")
+    stand.client.hset(stand.keys.record("plan-1"), mapping=cast("Any", long_ago | {"venue": "paper"}))
+    execute_once(replace(stand.parts, venue=Speechless(stand.parts.venue)), intent_of())
