@@ -1,16 +1,18 @@
 """A network that forgets connections without a word: a worker notices, and takes plans again by itself."""
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from celery import Celery
 
-from ops.server import EmbeddedServer
 from tests.chaos.relay import Relay, Relays
 from tests.helpers import grant, hold, record_of, wait_until
-from tests.worker.nodes import SYMBOLS, Site, permit_texts, plan, site_on, start_worker
+from tests.servers import RealServer
+from tests.worker.nodes import SYMBOLS, Site, permit_texts, plan, start_worker
 
 SYMBOL = SYMBOLS[0]
 #: Until a worker has noticed: generous, a network's own timeouts are minutes to hours.
@@ -18,19 +20,29 @@ NOTICED_WITHIN_S = 40.0
 
 
 @pytest.fixture
-def server() -> Iterator[EmbeddedServer]:
+def server() -> Iterator[RealServer]:
     """A server of this test's own."""
-    with EmbeddedServer() as running:
+    with RealServer() as running:
         yield running
 
 
 @pytest.fixture
-def ways(server: EmbeddedServer) -> Iterator[dict[str, Relay]]:
+def ways(server: RealServer) -> Iterator[dict[str, Relay]]:
     """The worker's ways to its store and to its broker, which are one server."""
     relays = Relays()
     with TemporaryDirectory(prefix="pw-") as folder:
         yield {name: relays.add(Path(folder) / name, server.socket_path) for name in ("store", "broker")}
         relays.close()
+
+
+@contextmanager
+def producing(server: RealServer) -> Iterator[Site]:
+    """A producer of its own on the same server, whatever broker this run is about."""
+    app = Celery("any-producer", broker=server.url, set_as_current=False)
+    with closing(Site(server, app)) as site:
+        yield site
+        app.pool.force_close_all()  # type: ignore[attr-defined] # typed as the pool of producers
+        app.close()
 
 
 def executes(site: Site, plan_id: str) -> bool:
@@ -46,11 +58,11 @@ def executes(site: Site, plan_id: str) -> bool:
 @pytest.mark.parametrize("forgotten", ["broker", "store"])
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
 def test_a_worker_survives_that_its_connections_are_forgotten(
-    server: EmbeddedServer, ways: dict[str, Relay], forgotten: str, *, busy: bool
+    server: RealServer, ways: dict[str, Relay], forgotten: str, *, busy: bool
 ) -> None:
     """All connections go silent at once, with and without plans in hand: later plans execute."""
     urls = {"APPLY_REDIS_URL": ways["store"].url, "APPLY_BROKER_URL": ways["broker"].url}
-    with start_worker(server, **urls), site_on(server) as site:
+    with start_worker(server, **urls), producing(server) as site:
         hold(site.client, site.keys, "100", SYMBOL)
         numbers = count()
         wait_until(lambda: executes(site, f"plan-{next(numbers)}"), "a plan executes")
