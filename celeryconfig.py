@@ -70,6 +70,9 @@ broker_transport_options = {
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 5,
     "socket_keepalive": True,
+    # A connection that the network has forgotten would hold the event loop for ever at the next acknowledgement.
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 5.0,
     **_broker_options,
 }
 # As long as the plan's own record.

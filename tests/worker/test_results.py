@@ -22,7 +22,7 @@ POOLS = [("--pool", "threads"), ("--pool", "prefork", "--concurrency", "2")]
 @contextmanager
 def producing(store: RealServer, broker: RealServer) -> Iterator[Site]:
     """A producer on a broker of its own."""
-    app = Celery("any-producer", broker=broker.url, set_as_current=False)
+    app = Celery("any-producer", broker=broker.broker_url, set_as_current=False)
     with closing(Site(store, app)) as site:
         hold(site.client, site.keys, "100", SYMBOL)
         yield site
@@ -44,17 +44,16 @@ def broker() -> Iterator[RealServer]:
         yield running
 
 
-def everything_acknowledged(broker: Site) -> bool:
-    return 0 == broker.client.hlen("unacked") == broker.client.llen("execute")
+def everything_acknowledged(broker: RealServer) -> bool:
+    return 0 == broker.queue.unacknowledged() == broker.queue.ready()
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=["threads", "prefork"])
 def test_a_full_store_loses_no_plan(store: RealServer, broker: RealServer, pool: tuple[str, ...]) -> None:
     """While the store takes no writes a plan can be neither taken up nor its retry noted; afterwards it executes."""
     with (
-        start_worker(store, *pool, APPLY_BROKER_URL=broker.url) as worker,
+        start_worker(store, *pool, APPLY_BROKER_URL=broker.broker_url) as worker,
         producing(store, broker) as site,
-        closing(Site(broker)) as messages,
     ):
         site.client.config_set("maxmemory", "1")
         site.send(plan("plan-1", SYMBOL), "plan-1")
@@ -62,7 +61,7 @@ def test_a_full_store_loses_no_plan(store: RealServer, broker: RealServer, pool:
         site.client.config_set("maxmemory", "0")
         grant(site.client, site.keys, "plan-1", *permit_texts(SYMBOL))
         wait_for_ends(site, ["plan-1"])
-        wait_until(lambda: everything_acknowledged(messages), "the message is acknowledged")
+        wait_until(lambda: everything_acknowledged(broker), "the message is acknowledged")
 
         assert "EXECUTE" == record_of(site.client, site.keys, "plan-1")["decision"]
 
@@ -75,9 +74,8 @@ def test_an_outcome_is_stored_when_the_backend_is_back(
     results = RealServer()
     with (
         results,
-        start_worker(store, *pool, APPLY_BROKER_URL=broker.url, APPLY_RESULT_BACKEND=results.url) as worker,
+        start_worker(store, *pool, APPLY_BROKER_URL=broker.broker_url, APPLY_RESULT_BACKEND=results.url) as worker,
         producing(store, broker) as site,
-        closing(Site(broker)) as messages,
     ):
         results.kill()
         for plan_id in PLANS:
@@ -87,7 +85,7 @@ def test_an_outcome_is_stored_when_the_backend_is_back(
         wait_for_ends(site, PLANS)
         wait_until(lambda: worker.lines("raised unexpected"), "an outcome that could not be stored")
         results.start()
-        wait_until(lambda: everything_acknowledged(messages), "every message is acknowledged")
+        wait_until(lambda: everything_acknowledged(broker), "every message is acknowledged")
 
         assert dict.fromkeys(PLANS, "EXECUTE") == {plan_id: told_decision(results, plan_id) for plan_id in PLANS}
         assert len(PLANS) == len(orders_of(site.client, site.keys)) == len(results_of(site.client, site.keys))

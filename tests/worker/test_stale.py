@@ -1,16 +1,18 @@
 """A network that forgets connections without a word: a worker notices, and takes plans again by itself."""
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from celery import Celery
 
 from tests.chaos.relay import Relay, Relays
 from tests.helpers import grant, hold, record_of, wait_until
 from tests.servers import RealServer
-from tests.worker.nodes import SYMBOLS, Site, permit_texts, plan, site_on, start_worker
+from tests.worker.nodes import SYMBOLS, Site, permit_texts, plan, start_worker
 
 SYMBOL = SYMBOLS[0]
 #: Until a worker has noticed: generous, a network's own timeouts are minutes to hours.
@@ -33,6 +35,16 @@ def ways(server: RealServer) -> Iterator[dict[str, Relay]]:
         relays.close()
 
 
+@contextmanager
+def producing(server: RealServer) -> Iterator[Site]:
+    """A producer of its own on the same server, whatever broker this run is about."""
+    app = Celery("any-producer", broker=server.url, set_as_current=False)
+    with closing(Site(server, app)) as site:
+        yield site
+        app.pool.force_close_all()  # type: ignore[attr-defined] # typed as the pool of producers
+        app.close()
+
+
 def executes(site: Site, plan_id: str) -> bool:
     grant(site.client, site.keys, plan_id, *permit_texts(SYMBOL))
     site.send(plan(plan_id, SYMBOL), plan_id)
@@ -50,7 +62,7 @@ def test_a_worker_survives_that_its_connections_are_forgotten(
 ) -> None:
     """All connections go silent at once, with and without plans in hand: later plans execute."""
     urls = {"APPLY_REDIS_URL": ways["store"].url, "APPLY_BROKER_URL": ways["broker"].url}
-    with start_worker(server, **urls), site_on(server) as site:
+    with start_worker(server, **urls), producing(server) as site:
         hold(site.client, site.keys, "100", SYMBOL)
         numbers = count()
         wait_until(lambda: executes(site, f"plan-{next(numbers)}"), "a plan executes")
