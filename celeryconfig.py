@@ -57,9 +57,10 @@ worker_concurrency = 16
 broker_connection_retry_on_startup = True
 # The record decides who may dispatch; cancelling an attempt in mid-dispatch would only add an unknown.
 worker_cancel_long_running_tasks_on_connection_loss = False
-# A stop lets attempts in hand finish and gives waiting messages back.
+# A cold stop (QUIT) gives attempts in hand this long before it ends them; without any, waiting messages go back at
+# once. Celery would wait on their behalf too, with its event loop standing still: their permits would come unheard.
 worker_soft_shutdown_timeout = 5.0
-worker_enable_soft_shutdown_on_idle = True
+worker_enable_soft_shutdown_on_idle = False
 
 # kombu's defaults restore a killed worker's messages after an hour and 100 s (visibility 3600 s, sweep
 # 10 s x 10, mutex 300 s). No task of ours holds a message longer than the wait and a lease, but for an

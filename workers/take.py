@@ -52,8 +52,9 @@ class Taken:
     raw: bytes
 
 
-#: Calls of channels that were closed before the reply: the next channel of this process asks for theirs again.
-_unanswered: list[str] = []
+#: Calls of channels that were closed before the reply, as keys and token: the next channel of this process that reads
+#: those keys asks again. Another one, as that of the answers to control commands, would not be told what was taken.
+_unanswered: list[tuple[frozenset[str], str]] = []
 
 
 class Taker:
@@ -69,6 +70,7 @@ class Taker:
         #: To be acknowledged again: their connection was lost.
         self.unconfirmed: list[str] = []
         self._token, self._again = "", False
+        self._keys: frozenset[str] = frozenset()
         self._asked_at = self._ask_at = 0.0
         # Whether the server understands RESP3, tells of changes, and must be sent the script's whole text.
         self._pushes, self._told, self._whole = False, False, False
@@ -91,7 +93,8 @@ class Taker:
         if self.waiting or monotonic() < self._ask_at or most < 1:
             return False
         if not self._token:
-            self._token, self._again = (_unanswered.pop(), True) if _unanswered else (uuid4().hex, False)
+            self._keys = frozenset(keys)
+            self._token, self._again = _left_by_another(self._keys) or (uuid4().hex, False)
         script = lua.source("take_messages")
         program = ("EVAL", script) if self._whole else ("EVALSHA", _sha(script))
         # An earlier call may have taken more than there is room for now.
@@ -161,10 +164,10 @@ class Taker:
         self._acknowledged.clear()
 
     def abandon(self) -> None:
-        """Have the next channel of this process ask for what a pending call took."""
+        """Have the next channel of this process that reads these queues ask for what a pending call took."""
         self.lose()
         if self._again:
-            _unanswered.append(self._token)
+            _unanswered.append((self._keys, self._token))
             self._again = False
 
     def _begin(self, connection: Any) -> None:  # noqa: ANN401 - as above
@@ -222,6 +225,14 @@ class Taker:
             if error != self._trouble:
                 logger.warning("[TAKE] refused: %s; asked again every %d ms", error, ASK_AGAIN_S * 1000)
             self._trouble = error
+
+
+def _left_by_another(keys: frozenset[str]) -> tuple[str, bool] | None:
+    for left in _unanswered:
+        if left[0] <= keys:
+            _unanswered.remove(left)
+            return left[1], True
+    return None
 
 
 @cache

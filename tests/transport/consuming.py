@@ -1,7 +1,7 @@
 """A consumer of our transport in this process, turned by hand; what it took and what still waits."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty
 from typing import Any, Final, cast
@@ -17,15 +17,15 @@ QUEUES: Final = ("execute", "governor", "position")
 
 
 class Consumer:
-    """A channel of ours that consumes the three queues and keeps what it is given, unacknowledged."""
+    """A channel of ours that consumes these queues and keeps what it is given, unacknowledged."""
 
-    def __init__(self, server: RealServer, prefetch: int = 0) -> None:
+    def __init__(self, server: RealServer, prefetch: int = 0, names: Sequence[str] = QUEUES) -> None:
         # Its lock would be counted among the calls of the script.
         self.connection: Any = kombu.Connection(server.url, transport_options={"unacked_restore_throttle": 1_000_000})
         self.channel = cast("Any", self.connection.default_channel)
         self.channel.basic_qos(0, prefetch, False)  # noqa: FBT003 - kombu's own signature
         self.messages: list[Any] = []
-        queues = [kombu.Queue(name, channel=self.channel) for name in QUEUES]
+        queues = [kombu.Queue(name, channel=self.channel) for name in names]
         self._consumer = kombu.Consumer(self.channel, queues, on_message=self.messages.append)
         self._consumer.consume()
 
@@ -54,9 +54,9 @@ class Consumer:
 
 
 @contextmanager
-def consuming(server: RealServer, prefetch: int = 0) -> Iterator[Consumer]:
+def consuming(server: RealServer, prefetch: int = 0, queues: Sequence[str] = QUEUES) -> Iterator[Consumer]:
     """A consumer, closed in good order afterwards."""
-    consumer = Consumer(server, prefetch)
+    consumer = Consumer(server, prefetch, queues)
     try:
         yield consumer
     finally:

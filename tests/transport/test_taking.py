@@ -203,6 +203,25 @@ def test_what_a_closed_channel_took_goes_to_the_next(server: RealServer, client:
     assert (sorted(sent), []) == (sorted(queued(client)), marked(client))
 
 
+@pytest.mark.fault("F17")
+def test_what_a_closed_channel_took_is_not_another_queues(server: RealServer, client: redis.Redis) -> None:
+    """A channel with other queues, as a worker opens one first when it connects again, leaves that call alone."""
+    with consuming(server) as consumer:
+        consumer.turn_until(lambda: not consumer.channel._taker.waiting, "the first answer")
+        sent = send(client, 1)
+        consumer.channel._taker._ask_at = 0.0
+        consumer.connection.transport.cycle.on_poll_start()
+        wait_until(lambda: len(marked(client)) == 1, "taken at the server")
+        consumer.channel.client.connection.disconnect()
+
+    with consuming(server, queues=("answers",)) as other:
+        other.turn_until(lambda: other.channel._taker._token == "" and other.channel._taker._asked_at, "its answer")
+        assert [] == other.ids
+        with consuming(server) as successor:
+            successor.turn_until(lambda: successor.messages, "the message")
+            assert sent == successor.ids
+
+
 @pytest.mark.fault("F27")
 def test_what_is_on_its_way_goes_back_when_the_channel_closes(server: RealServer, client: redis.Redis) -> None:
     """A stop in good order between call and reply: the entries are in their queue again, at once."""

@@ -1,0 +1,15 @@
+"""What the crash tests share: a server of each test's own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ops.server import EmbeddedServer
+from tests.worker.nodes import Site, site_on
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A server of this test's own, without data on disk."""
+    with EmbeddedServer() as server, site_on(server) as site:
+        yield site
