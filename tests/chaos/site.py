@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from ops.server import EmbeddedServer
 from tasks.settings import Settings, read_settings
 from tests.chaos.fleet import Fleet
 from tests.chaos.load import ALLOWED
 from tests.chaos.relay import Relay, Relays
 from tests.chaos.schedule import CLIENTS
 from tests.chaos.unit import Unit
+from tests.servers import RealServer
 from tests.venue.process import VENUE_APP, VenueProcess
 
 ServerName = Literal["store", "broker"]
@@ -49,7 +49,7 @@ class Site:
         venue: a process of its own; None where orders go to the paper venue, which is in the store.
     """
 
-    servers: Mapping[ServerName, EmbeddedServer]
+    servers: Mapping[ServerName, RealServer]
     relays: Mapping[tuple[str, ServerName], Relay]
     fleet: Fleet
     venue: VenueProcess | None
@@ -95,11 +95,11 @@ def _environment(store_url: str, broker_url: str) -> dict[str, str]:
 def open_site(folder: Path, seed: str, *, one_server: bool, far_venue: bool) -> Iterator[Site]:
     """Servers that keep every acknowledged write, relays, and workers (not started). All gone afterwards."""
     with ExitStack() as at_end:
-        store = at_end.enter_context(EmbeddedServer(folder / "store", appendfsync="always"))
+        store = at_end.enter_context(RealServer(folder / "store", appendfsync="always"))
         broker = store
         if not one_server:
-            broker = at_end.enter_context(EmbeddedServer(folder / "broker", appendfsync="always"))
-        servers: dict[ServerName, EmbeddedServer] = {"store": store, "broker": broker}
+            broker = at_end.enter_context(RealServer(folder / "broker", appendfsync="always"))
+        servers: dict[ServerName, RealServer] = {"store": store, "broker": broker}
         relays = Relays()
         at_end.callback(relays.close)
         ways = {

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import redis
 
-from ops.server import EmbeddedServer
 from tasks.address import RedisAddress
 from tasks.store import connect
 from tests.chaos.relay import Relay, Relays
 from tests.helpers import wait_until
+from tests.servers import RealServer
 
 SHORT_MS = 300
 
 
 @pytest.fixture
-def relay(server: EmbeddedServer, tmp_path: Path) -> Iterator[Relay]:
+def relay(server: RealServer, tmp_path: Path) -> Iterator[Relay]:
     """A relay in front of the test's server."""
     relays = Relays()
     folder = Path(f"/tmp/{tmp_path.parent.name}-{tmp_path.name}"[:60])  # noqa: S108 - a socket's path must be short
@@ -102,7 +102,7 @@ def test_lost_replies_mean_done_and_not_heard(
     assert b"1" == client.get(f"{namespace}:permit:x")
 
 
-def test_a_connection_that_lost_a_reply_ends(relay: Relay, server: EmbeddedServer) -> None:
+def test_a_connection_that_lost_a_reply_ends(relay: Relay, server: RealServer) -> None:
     """After the mending a client cannot take the next reply for the lost one: its connection is closed."""
     path = RedisAddress.parse(relay.url).socket_path
     with socket.socket(socket.AF_UNIX) as line:
@@ -147,6 +147,6 @@ def echoes(path: str) -> bool:
             return False
 
 
-def calls_of_ping(server: EmbeddedServer) -> int:
+def calls_of_ping(server: RealServer) -> int:
     with connect(RedisAddress.parse(server.url)) as client:
         return int(client.info("commandstats")["cmdstat_ping"]["calls"])

@@ -14,6 +14,8 @@ from tests.helpers import grant, hold, orders_of, record_of, results_of, wait_un
 from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, Worker, permit_texts, plan, start_worker, wait_for_ends
 
+pytestmark = pytest.mark.broker("redis")
+
 SYMBOL = SYMBOLS[0]
 PLANS = [f"plan-{number}" for number in range(40)]  # more than a worker may hold unacknowledged
 POOLS = [("--pool", "threads"), ("--pool", "prefork", "--concurrency", "2")]
@@ -49,6 +51,7 @@ def everything_acknowledged(broker: RealServer) -> bool:
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=["threads", "prefork"])
+@pytest.mark.fault("F19")
 def test_a_full_store_loses_no_plan(store: RealServer, broker: RealServer, pool: tuple[str, ...]) -> None:
     """While the store takes no writes a plan can be neither taken up nor its retry noted; afterwards it executes."""
     with (
@@ -67,6 +70,7 @@ def test_a_full_store_loses_no_plan(store: RealServer, broker: RealServer, pool:
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=["threads", "prefork"])
+@pytest.mark.fault("F21", promise="a result backend that is away loses no outcome")
 def test_an_outcome_is_stored_when_the_backend_is_back(
     store: RealServer, broker: RealServer, pool: tuple[str, ...]
 ) -> None:

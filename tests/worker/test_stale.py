@@ -14,6 +14,8 @@ from tests.helpers import grant, hold, record_of, wait_until
 from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, permit_texts, plan, start_worker
 
+pytestmark = pytest.mark.broker("redis")
+
 SYMBOL = SYMBOLS[0]
 #: Until a worker has noticed: generous, a network's own timeouts are minutes to hours.
 NOTICED_WITHIN_S = 40.0
@@ -57,6 +59,7 @@ def executes(site: Site, plan_id: str) -> bool:
 
 @pytest.mark.parametrize("forgotten", ["broker", "store"])
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+@pytest.mark.fault("F21", "F26")
 def test_a_worker_survives_that_its_connections_are_forgotten(
     server: RealServer, ways: dict[str, Relay], forgotten: str, *, busy: bool
 ) -> None:
