@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 SECONDS ?= 60
+ARGS    ?=
 # What is tested on every kind of Redis, and with every broker.
 ANY_SERVER := tests/gate tests/judges tests/transport tests/venue tests/worker
 ANY_BROKER := tests/venue tests/worker

@@ -13,6 +13,7 @@
 -- KEYS[6] snapshot                HASH of the plan's symbol
 -- KEYS[7] live position permit    STRING of the plan's symbol
 -- KEYS[8] audit                   STREAM, capped: what operators did
+-- KEYS[9] counters                HASH, may be of another type: then nothing is counted
 -- The day's limits are a HASH whose name stands in the reservation.
 --
 -- ARGV[1] plan id
@@ -32,11 +33,12 @@
 --   "repeat"   it was resolved before: as what, by whom and why follow
 --   "moved"    the plan did not end as unknown: its state follows, "" where there is no record
 
+--@include include/count
 --@include include/decimal
 --@include include/settle
 
 local record, timeline, reservation, granted = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local ledger, snapshot, live, audit = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local ledger, snapshot, live, audit, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local plan_id, found, who, why = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local order_id, side, qty, change = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local ledger_ttl_s, ttl_s, maxlen = ARGV[9], ARGV[10], ARGV[11]
@@ -80,4 +82,5 @@ redis.call('XADD', audit, 'MAXLEN', '~', maxlen, '*', 'action', 'resolve', 'plan
 redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', 'event', 'resolved', 'as', found, 'who', who, 'why', why, 'order_id',
   order_id, 'side', side, 'qty', qty, 'ledger_amt', amount)
 redis.call('EXPIRE', timeline, ttl_s)
+count(stats, 'resolved:' .. found)
 return { 'resolved', amount }

@@ -113,6 +113,7 @@ def _settle_unknown(
             keys.snapshot(symbol),
             keys.position_live(symbol),
             keys.audit,
+            keys.stats,
         ],
         [
             plan_id,

@@ -249,8 +249,10 @@ class Gate:
 
     def note_repeat(self, plan_id: str, token: str) -> None:
         """Count an attempt that was answered with a stored outcome, and tell the plan's timeline; never raises."""
+        keys = [self.keys.timeline(plan_id), self.keys.stats]
         with suppress(StoreUnavailable):
-            self._store.run("note_repeat", [self.keys.timeline(plan_id), self.keys.stats], [token, _REPEATS_TOLD])
+            # Sent again it would count twice; one that is lost changes nothing.
+            self._store.run("note_repeat", keys, [token, _REPEATS_TOLD], resend=False)
 
     def look_many(self, looks: Sequence[tuple[ExecuteIntent, str]]) -> list[Answer | StoreUnavailable]:
         """`look` at several plans (each with its token) in one round trip; never raises, each has its own answer.

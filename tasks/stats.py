@@ -21,6 +21,7 @@ FIELDS: Final = {
     "qty_not_positive": "Consumptions whose quantity was not positive. Must stay absent.",
     "ended:<symbol>:<how>:<reason>": "Result entries: how is executed, dry_run, blocked, rejected or unknown; a symbol "
     "that is not in APPLY_ALLOWLIST is counted as `other`.",
+    "resolved:<as>": "Plans that ended as unknown and were resolved by an operator: executed or not_executed.",
     "attempts": "Attempts at all plans that have ended.",
     "repeats": "Attempts that found their plan ended, and were answered with its outcome.",
     "set_aside:<reason>": "Messages that were set aside without touching a plan.",
@@ -111,6 +112,7 @@ class Stats:
     blocked_waits: Waits = Waits()
     ended: Mapping[Ended, int] = field(default_factory=dict)
     set_aside: Mapping[str, int] = field(default_factory=dict)
+    resolved: Mapping[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
 
     def how_many(self, *how: str) -> int:
@@ -142,7 +144,7 @@ def read_stats(fields: Mapping[str, str]) -> Stats:
     numbers: dict[str, int] = {}
     waits: dict[str, dict[int, int]] = {"wait_ok": {}, "wait_blocked": {}}
     ended: dict[Ended, int] = {}
-    set_aside: dict[str, int] = {}
+    named: dict[str, dict[str, int]] = {"set_aside": {}, "resolved": {}}
     unreadable: list[str] = []
     for name, text in fields.items():
         family, *parts = name.split(":")
@@ -156,8 +158,8 @@ def read_stats(fields: Mapping[str, str]) -> Stats:
             waits[family][int(parts[0])] = int(text)
         elif family == "ended" and len(parts) == len(Ended._fields):
             ended[Ended(*parts)] = int(text)
-        elif family == "set_aside" and len(parts) == 1:
-            set_aside[parts[0]] = int(text)
+        elif family in named and len(parts) == 1:
+            named[family][parts[0]] = int(text)
         else:
             unreadable.append(name)
     return Stats(
@@ -165,7 +167,8 @@ def read_stats(fields: Mapping[str, str]) -> Stats:
         ok_waits=Waits(tuple(sorted(waits["wait_ok"].items()))),
         blocked_waits=Waits(tuple(sorted(waits["wait_blocked"].items()))),
         ended=ended,
-        set_aside=_most_first(set_aside.items()),
+        set_aside=_most_first(named["set_aside"].items()),
+        resolved=_most_first(named["resolved"].items()),
         unreadable=tuple(sorted(unreadable)),
     )
 

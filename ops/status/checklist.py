@@ -145,9 +145,12 @@ def _quantities(facts: Facts) -> Judged:
 
 def _orders(facts: Facts) -> Judged:
     executed, rejected, unknown = (facts.stats.how_many(how) for how in ("executed", "rejected", "unknown"))
-    found = f"{executed} confirmed, {rejected} rejected, {unknown} unknown"
-    if unknown:
-        return Mark.FAILED, found, "ask the venue about them: permitwait open"
+    resolved = sum(facts.stats.resolved.values())
+    found = f"{executed} confirmed, {rejected} rejected, {unknown} unknown" + (
+        f" ({resolved} resolved)" if resolved else ""
+    )
+    if unknown > resolved:
+        return Mark.FAILED, found, "ask the venue, then: permitwait open --resolve PLAN_ID"
     if executed:
         return Mark.OK, found
     if facts.setting("APPLY_MODE") == "dry_run":

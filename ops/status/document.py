@@ -31,6 +31,7 @@ def document(facts: Facts, points: Checklist) -> dict[str, Any]:
             "by_reason": stats.by_reason(),
             "by_symbol": by_symbol(facts),
             "set_aside": dict(stats.set_aside),
+            "resolved": dict(stats.resolved),
             "race_errors": race_errors(facts),
         },
         "wait_ms": {

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from tasks.act import execute_once
+from tasks.by_hand import Refused, Resolved, resolve
 from tasks.consume import Abandoned, Consumed
 from tasks.dispatch import dispatch
 from tasks.errors import InvalidIntent
@@ -182,6 +183,21 @@ def test_a_doubled_order_shows(client: redis.Redis, keys: Keys, parts: Parts, co
 
     assert ["accepted", "accepted"] == receipts
     assert (0, 1) == (once, counted().orders_doubled)
+
+
+def test_an_unknown_order_that_is_resolved_counts_once(
+    client: redis.Redis, keys: Keys, parts: Parts, counted: Callable[[], Stats]
+) -> None:
+    """It stays counted as unknown, and beside that as what an operator found; said again it is not counted again."""
+    grant(client, keys, "plan-1")
+    assert isinstance(parts.gate.consume(intent_of(), "first", ready_of(parts, intent_of(), "first")), Consumed)
+    unknown = Ending(decision="UNKNOWN", plan_id="plan-1", symbol="BTCUSDT", reason=Reason.ORDER_UNKNOWN)
+    parts.gate.finish(unknown, "first", "consumed")
+    said = [resolve(parts, "plan-1", None, "operator", "the venue has none") for _ in range(2)]
+
+    assert [Resolved, Refused] == [type(answer) for answer in said]
+    assert {"BTCUSDT:unknown:order_unknown": 1} == kinds(counted())
+    assert {"not_executed": 1} == counted().resolved
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,14 @@ CASES: Mapping[str, tuple[Facts, str, Mark, str]] = {
         Mark.FAILED,
         "6 confirmed, 0 rejected, 1 unknown",
     ),
+    "an unknown order that was resolved": (
+        with_stats(
+            ended={**GOOD_STATS.ended, Ended("BTCUSDT", "unknown", "order_unknown"): 1}, resolved={"not_executed": 1}
+        ),
+        "orders confirmed",
+        Mark.OK,
+        "6 confirmed, 0 rejected, 1 unknown (1 resolved)",
+    ),
     "a rejected order": (
         with_stats(ended={**GOOD_STATS.ended, Ended("BTCUSDT", "rejected", "order_rejected"): 1}),
         "orders confirmed",

@@ -51,6 +51,7 @@ def test_every_counter_is_read() -> None:
             "ended:ETHUSDT:blocked:missing_p33": "2",
             "set_aside:plan_conflict": "1",
             "set_aside:invalid_intent": "5",
+            "resolved:executed": "1",
         }
     )
 
@@ -70,6 +71,7 @@ def test_every_counter_is_read() -> None:
     assert [("missing_p33", 3), ("symbol_not_allowed", 2)] == list(read.by_reason().items())
     assert [("BTCUSDT", 4), ("ETHUSDT", 2)] == list(read.by_symbol("executed", "dry_run").items())
     assert [("invalid_intent", 5), ("plan_conflict", 1)] == list(read.set_aside.items())
+    assert {"executed": 1} == read.resolved
     assert () == read.unreadable
 
 
