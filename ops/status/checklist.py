@@ -96,7 +96,7 @@ def _issuers(facts: Facts) -> Judged:
     outside = [permit for permit in facts.listed("APPLY_PERMITS") if permit not in own]
     silent = [issuer for issuer in own if issuer not in facts.issuers]
     if silent and not (facts.workers or facts.gone):
-        return Mark.NOT_YET, "no worker was ever seen here", _START
+        return Mark.NOT_YET, "no worker to ask", _START
     if silent:
         found = f"silent: {', '.join(silent)}"
         return Mark.FAILED, found, "start a worker that reads the issuers' queues (governor, position)"
