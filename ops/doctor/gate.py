@@ -58,6 +58,8 @@ def mode(facts: Facts) -> Iterator[Said]:
     settings = facts.settings
     if settings.mode == "dry_run":
         yield note("APPLY_MODE=dry_run: permits are consumed and no order leaves", "`APPLY_MODE=paper`, when ready")
+    if settings.mode == "testnet":
+        yield note("APPLY_MODE=testnet: orders go to the exchange's test network", "`APPLY_MODE=paper` to stop that")
     if settings.mode == "live":
         yield note("APPLY_MODE=live: orders are real", "`APPLY_MODE=paper` to stop that")
     if "governor" not in settings.issuers:

@@ -7,8 +7,8 @@ from typing import Final
 
 from tasks.keys import Keys
 
-#: Not demanded: sent where the server knows them, done without where it refuses.
-USEFUL: Final = ("CLIENT SETINFO", "WAITAOF")
+#: Not demanded of a worker: done without where the server refuses; `permitwait ready` reads a stream.
+USEFUL: Final = ("CLIENT SETINFO", "WAITAOF", "XREVRANGE")
 
 _PLAN: Final = "doctor"
 

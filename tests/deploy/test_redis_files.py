@@ -1,10 +1,15 @@
 """The Redis configuration and the logins we ship: doctor passes, programs can work, and no role can do another's."""
 
+import json
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import pytest
 from celery import Celery
@@ -14,8 +19,9 @@ from tasks.keys import Keys
 from tasks.settings import Settings
 from tasks.submit import submit
 from tests.deploy.configured import DEPLOY, ROLES, Configured, configured
-from tests.helpers import intent_of
-from tests.worker.nodes import Worker, clean_environment
+from tests.helpers import intent_of, wait_until
+from tests.metrics.scrape import free_port
+from tests.worker.nodes import Worker, celery_command, clean_environment
 
 KEYS = Keys("quantum")
 PLAN = "67e6da21fa9fe506"
@@ -65,6 +71,13 @@ def test_doctor_passes_and_every_role_can_work(server: Configured, tmp_path: Pat
         assert inspector.control.inspect(timeout=2.0).ping()
         inspector.close()
 
+        for role, *seen in (("viewer", "status"), ("viewer", "explain", f"{0:016x}"), ("worker", "ready")):
+            looked = permitwait(tmp_path, *seen, APPLY_REDIS_URL=server.url(role), APPLY_MODE="paper")
+            assert looked.returncode in {0, 1}, (seen, looked.stderr)
+            assert "" != looked.stdout, seen
+        listed = permitwait(tmp_path, "open", APPLY_REDIS_URL=server.url("operator"))
+        assert 0 == listed.returncode, listed.stderr
+
         running = permitwait(tmp_path, "doctor", APPLY_REDIS_URL=server.url("operator"), APPLY_MODE="paper")
         assert 0 == running.returncode, running.stdout + running.stderr
         halted = permitwait(tmp_path, "halt", "--reason", "drill", APPLY_REDIS_URL=server.url("operator"))
@@ -75,6 +88,61 @@ def test_doctor_passes_and_every_role_can_work(server: Configured, tmp_path: Pat
 
     refused = [line for line in server.denials() if not line.startswith("default")]
     assert [] == refused, worker.logs()
+
+
+@pytest.mark.long
+def test_flower_lives_with_its_login(tmp_path: Path) -> None:
+    """The dashboard sees plans and workers with a login that can read neither permits nor records."""
+    port, login = free_port(), "desk:of-this-test-only"
+
+    def shown(path: str) -> Any:
+        header = f"Basic {b64encode(login.encode()).decode()}"
+        asked = Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": header})
+        try:
+            with urlopen(asked, timeout=10) as answer:  # noqa: S310 - of our own page, as above
+                return json.load(answer)
+        except OSError:
+            return None
+
+    with configured(tmp_path) as server, flower(tmp_path, server, port, login):
+
+        class Address:
+            url = broker_url = server.url("worker")
+
+        worker = Worker(Address(), APPLY_ALLOWLIST="BTCUSDT")  # type: ignore[arg-type] # only the addresses are used
+        worker.start()
+        try:
+            worker.ready()
+            producer = Settings(redis_url=server.url("producer"), _env_file=None)
+
+            def sends_until_seen() -> Any:
+                submit(intent_of(uuid4().hex[:16]), settings=producer)
+                return shown("/api/tasks")
+
+            wait_until(sends_until_seen, "a plan on the dashboard", 60)
+            assert shown("/api/workers?refresh=1")
+        finally:
+            worker.teardown()
+        # Flower asks for queue lengths without the login's name where the address is a socket.
+        assert [] == [line for line in server.denials() if not line.startswith("default: auth")]
+
+
+@contextmanager
+def flower(folder: Path, server: Configured, port: int, login: str) -> Iterator[None]:
+    """Our Flower with its own login of Redis; gone afterwards."""
+    with (folder / "flower.log").open("wb") as log:
+        process = subprocess.Popen(
+            celery_command("flower", "--address=127.0.0.1", f"--port={port}"),
+            cwd=folder,
+            env=clean_environment(APPLY_REDIS_URL=server.url("flower"), FLOWER_BASIC_AUTH=login),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_the_list_of_rights_is_the_file(server: Configured) -> None:

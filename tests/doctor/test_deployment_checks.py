@@ -136,6 +136,7 @@ def test_issuers_that_are_silent(patient: Patient) -> None:
         ("governor_limits", "GOV_ENABLE_AUTO_DISARM=false", Severity.WARNING, "never sets the kill switch"),
         ("governor_limits", "GOV_DISARM_ON_BURST_BREACH=false", Severity.WARNING, "never stopped"),
         ("mode", "APPLY_MODE=dry_run", Severity.NOTE, "no order leaves"),
+        ("mode", "APPLY_MODE=testnet", Severity.NOTE, "test network"),
         ("mode", "APPLY_ISSUERS=p33", Severity.NOTE, "GOV_* limits are not in force"),
     ],
 )

@@ -138,6 +138,20 @@ def test_a_snapshot_that_could_not_be_written(patient: Patient) -> None:
     wait_until(lambda: not patient.findings("disk"), "a snapshot that was written")
 
 
+@pytest.mark.parametrize(
+    ("field", "severity"),
+    [("aof_last_write_status", Severity.DANGER), ("aof_last_bgrewrite_status", Severity.WARNING)],
+)
+def test_an_aof_that_could_not_be_written(patient: Patient, field: str, severity: Severity) -> None:
+    """Writes that did not reach the file are a danger, a rewrite that failed is a warning."""
+    facts = patient.facts()
+    server = replace(facts.permits_server, info=dict(facts.permits_server.info) | {field: "err"})
+    found = [one for one in examine(replace(facts, servers=(server,))) if one.check == "disk"]
+
+    assert [severity] == [one.severity for one in found]
+    assert f"{field} is err" in found[0].found
+
+
 @pytest.mark.parametrize(("version", "worst"), [("6.0.16", Severity.DANGER), ("6.2.0", None), ("7.2.4", None)])
 def test_an_old_server(patient: Patient, version: str, worst: Severity | None) -> None:
     """Below 6.2 kombu could not restore the messages of lost workers."""
