@@ -95,7 +95,8 @@ def test_make_has_every_target_shown() -> None:
     """`make …` as shown names targets and variables of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    variables = set(re.findall(r"^([A-Z]+)\s*[?:]?=", makefile, re.MULTILINE))
+    variables = set(re.findall(r"^([A-Z]+)\s*[?:]?=|\$\(([A-Z]+)\)", makefile, re.MULTILINE))
+    variables = {name for pair in variables for name in pair}
     wrong = [
         (command.place, word)
         for command in of("make")

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGINT
 from typing import Final
 
 import pytest
 
 from tests.docs.documents import Block, blocks_of, documents
-from tests.helpers import hold
+from tests.helpers import hold, wait_until
 from tests.servers import RealServer
 from tests.worker.nodes import clean_environment, plan, site_on, start_worker, wait_for_ends
 
@@ -38,7 +39,7 @@ def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
             plans = [plan("67e6da21fa9fe506", "BTCUSDT"), plan("abc123def456", "DOGEUSDT", action="PARTIAL_50")]
             for each in plans:
                 site.send(each, each["plan_id"])
-            wait_for_ends(site, [each["plan_id"] for each in plans])
+                wait_for_ends(site, [each["plan_id"]])
             (tmp_path / "plans.jsonl").write_text("".join(json.dumps(each) + "\n" for each in plans))
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
             environment = {"APPLY_REDIS_URL": server.url, "APPLY_BROKER_URL": server.broker_url, "APPLY_MODE": "paper"}
@@ -65,6 +66,34 @@ def as_pattern(shown: list[str]) -> str:
     return "".join(parts)
 
 
+def answer(typed: str, shown: list[str], shell: dict[str, str], folder: Path) -> str:
+    """What a command says until it ends; one that goes on for ever gets its Ctrl-C when it has said what is shown."""
+    said = folder / "said"
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", typed],
+            cwd=folder,
+            env=shell,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until(
+            lambda: process.poll() is not None or (shown and re.fullmatch(as_pattern(shown), said.read_text())),
+            f"$ {typed}\n",
+            within_s=60,
+        )
+    except pytest.fail.Exception:
+        return said.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, SIGINT)
+        process.wait(20)
+    return said.read_text()
+
+
 def test_there_are_sessions() -> None:
     """The operator's guide shows what an operator will see."""
     assert "docs/operators-guide.md" in SESSIONS
@@ -77,18 +106,8 @@ def test_a_session_shows_what_happens(document: str, shell: dict[str, str], tmp_
         if not block.run or block.language != "console":
             continue
         for typed, shown in calls(block):
-            ended = subprocess.run(
-                ["/bin/sh", "-c", typed],
-                cwd=tmp_path,
-                env=shell,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=60,
-            )
+            said = answer(typed, shown, shell, tmp_path)
 
-            assert not shown or re.fullmatch(as_pattern(shown), ended.stdout), (
-                f"{block.place}: $ {typed}\n{ended.stdout}\nis not what is shown:\n" + "\n".join(shown)
+            assert not shown or re.fullmatch(as_pattern(shown), said), (
+                f"{block.place}: $ {typed}\n{said}\nis not what is shown:\n" + "\n".join(shown)
             )
