@@ -183,6 +183,12 @@ def log_not_started(plan_id: str, error: Exception) -> None:
     logger.warning("[PARK] plan=%s not started: %s", plan_id, ascii(str(error)), extra=facts)
 
 
+def log_untold(task_id: str, error: Exception) -> None:
+    """An outcome is recorded; Celery's result backend did not take it, and is not asked again."""
+    facts = _facts("untold", task_id=task_id, error=str(error))
+    logger.error("[UNTOLD] task=%s error=%s", ascii(task_id), ascii(str(error)), extra=facts)
+
+
 def log_sweep(plan_id: str, error: str) -> None:
     """An overdue plan, or all of them, could not be ended this time."""
     logger.warning(

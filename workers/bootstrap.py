@@ -68,6 +68,8 @@ def _prepare(sender: Any, instance: Any, **_: Any) -> None:  # noqa: ANN401 - Ce
     parts.configure(_parts)
     execute.execute.Strategy = "workers.request:strategy"
     execute.execute.Request = "workers.request:Request"
+    # Said in one line, without a traceback.
+    execute.execute.throws = (results.ResultNotStored,)
     execute.execute.backend = results.Outcomes(lambda: execute.execute.app.backend)  # type: ignore[assignment] # looks like one
     junk.on_junk(_keep_junk)
 

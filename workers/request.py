@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Final
 from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.strategy import default as stock_strategy
 
-from tasks.act import OUTAGE_PAUSE_MS
+from tasks import log
 from tasks.execute import ASK_ISSUERS, SEEN, STORE_ERROR
 from tasks.parts import parts_of_process
 from workers.events import Told
 from workers.park import Lot, state
+from workers.results import ResultNotStored
 
 #: What ends a task without being an error of it; Celery knows what each means for the message.
 _NO_ERRORS: Final = (
@@ -27,6 +28,11 @@ _NO_ERRORS: Final = (
     KeyboardInterrupt,
     MemoryError,
 )
+
+#: Pauses after attempts that ended in an error double from 1 s up to this: what fails must not starve what does not.
+_LONGEST_PAUSE_S: Final = 16
+#: So often an outcome is offered to the result backend again, over 15 s: later the broker would deliver it once more.
+_MOST_UNTOLD: Final = 4
 
 
 class _Entrance:
@@ -52,19 +58,27 @@ class Request(Told):
 
     #: The lot of the consumer that is connected now; set by `strategy`.
     lot: ClassVar[Lot]
+    #: Attempts that ended in an error.
+    _failed = 0
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ANN401, FBT001, FBT002 - Celery's own signature
         """Extends upstream's, which acknowledges a message whose attempt ended in an error.
 
-        The plan has no outcome then, or one that could not be stored as the task's result: it is looked at again.
+        The plan has no outcome then, or one that could not be kept as the task's result: it is looked at again. A
+        backend that stays away is not waited for for ever: the outcome is in the plan's record.
         """
-        error = exc_info.exception
         # Wrapped in the threads pool, as in `on_retry`.
-        if isinstance(error, _NO_ERRORS) or isinstance(getattr(error, "exc", None), _NO_ERRORS):
+        errors = (exc_info.exception, getattr(exc_info.exception, "exc", None))
+        if any(isinstance(error, _NO_ERRORS) for error in errors):
             super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
             return
         state.task_ready(self)
-        self._take_back(OUTAGE_PAUSE_MS / 1000)
+        self._failed += 1
+        if self._failed > _MOST_UNTOLD and any(isinstance(error, ResultNotStored) for error in errors):
+            log.log_untold(self.id, exc_info.exception)
+            self.acknowledge()
+        else:
+            self._take_back(min(2 ** (self._failed - 1), _LONGEST_PAUSE_S))
 
     def on_retry(self, exc_info: Any) -> None:  # noqa: ANN401 - Celery's own signature
         """Instead of acknowledging a message whose successor was published: there is no successor."""

@@ -18,7 +18,10 @@ pytestmark = pytest.mark.broker("redis")
 
 SYMBOL = SYMBOLS[0]
 PLANS = [f"plan-{number}" for number in range(40)]  # more than a worker may hold unacknowledged
-POOLS = [("--pool", "threads"), ("--pool", "prefork", "--concurrency", "2")]
+POOLS = [
+    pytest.param(("--pool", "threads"), id="threads"),
+    pytest.param(("--pool", "prefork", "--concurrency", "2"), id="prefork", marks=pytest.mark.long),
+]
 
 
 @contextmanager
@@ -50,7 +53,7 @@ def everything_acknowledged(broker: RealServer) -> bool:
     return 0 == broker.queue.unacknowledged() == broker.queue.ready()
 
 
-@pytest.mark.parametrize("pool", POOLS, ids=["threads", "prefork"])
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.fault("F19")
 def test_a_full_store_loses_no_plan(store: RealServer, broker: RealServer, pool: tuple[str, ...]) -> None:
     """While the store takes no writes a plan can be neither taken up nor its retry noted; afterwards it executes."""
@@ -69,7 +72,7 @@ def test_a_full_store_loses_no_plan(store: RealServer, broker: RealServer, pool:
         assert "EXECUTE" == record_of(site.client, site.keys, "plan-1")["decision"]
 
 
-@pytest.mark.parametrize("pool", POOLS, ids=["threads", "prefork"])
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.fault("F21", promise="a result backend that is away loses no outcome")
 def test_an_outcome_is_stored_when_the_backend_is_back(
     store: RealServer, broker: RealServer, pool: tuple[str, ...]
@@ -86,14 +89,31 @@ def test_an_outcome_is_stored_when_the_backend_is_back(
             grant(site.client, site.keys, plan_id, *permit_texts(SYMBOL))
         for plan_id in PLANS:
             site.send(plan(plan_id, SYMBOL), plan_id)
-        wait_for_ends(site, PLANS)
-        wait_until(lambda: worker.lines("raised unexpected"), "an outcome that could not be stored")
+        wait_until(lambda: worker.lines("ResultNotStored"), "an outcome that could not be stored")
         results.start()
-        wait_until(lambda: everything_acknowledged(broker), "every message is acknowledged")
+        wait_for_ends(site, PLANS)
+        wait_until(lambda: everything_acknowledged(broker), "every message is acknowledged", within_s=40)
 
         assert dict.fromkeys(PLANS, "EXECUTE") == {plan_id: told_decision(results, plan_id) for plan_id in PLANS}
         assert len(PLANS) == len(orders_of(site.client, site.keys)) == len(results_of(site.client, site.keys))
         check_warm_stop(worker)
+
+
+@pytest.mark.long
+def test_a_backend_that_stays_away_is_not_waited_for_for_ever(store: RealServer, broker: RealServer) -> None:
+    """After a while the message is acknowledged without a result, and said so; the record has the outcome."""
+    nowhere = "redis+socket:///nonexistent/pw.sock"
+    with (
+        start_worker(store, APPLY_BROKER_URL=broker.broker_url, APPLY_RESULT_BACKEND=nowhere) as worker,
+        producing(store, broker) as site,
+    ):
+        grant(site.client, site.keys, "plan-1", *permit_texts(SYMBOL))
+        site.send(plan("plan-1", SYMBOL), "plan-1")
+        wait_until(lambda: worker.lines("[UNTOLD]", "plan-1"), "given up", within_s=60)
+        wait_until(lambda: everything_acknowledged(broker), "the message is acknowledged")
+
+        assert "EXECUTE" == record_of(site.client, site.keys, "plan-1")["decision"]
+        assert 1 == len(orders_of(site.client, site.keys)) == len(results_of(site.client, site.keys))
 
 
 def told_decision(results: RealServer, task_id: str) -> str:
