@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.server import EmbeddedServer
+from tests.servers import RealServer
 from tests.worker.nodes import Site, site_on
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A server of this test's own, without data on disk."""
-    with EmbeddedServer() as server, site_on(server) as site:
+    with RealServer() as server, site_on(server) as site:
         yield site
