@@ -91,6 +91,18 @@ class Lot:
         """Look at every parked plan now."""
         self.changed(tuple(self._parked))
 
+    def give_back(self) -> None:
+        """Return every message that waits here to its queue, for another worker to take while this one ends.
+
+        Celery does so after the last attempt in the pool has ended, which may be seconds: longer than most waits.
+        """
+        waiting = [parked.request for several in self._parked.values() for parked in several]
+        self._arrived, waiting = [], [*self._arrived, *waiting]
+        self._parked.clear()
+        for request in waiting:
+            # A broker that is gone gives them back itself, or to the next one who restores them.
+            request.message.reject_log_error(log.logger, self._consumer.connection_errors, requeue=True)
+
     def _look_at_arrived(self) -> None:
         requests, self._arrived = self._arrived, []
         waiting = []

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import hiredis
 import redis
 from celery import bootsteps
+from celery.worker import state as _state
 
 from tasks import observed
 from tasks.address import RedisAddress
@@ -24,6 +25,9 @@ from tasks.store import connect
 from workers.park import Lot
 
 logger = logging.getLogger("permitwait")
+
+#: Celery's type stubs take what it is at first for what it is always.
+state: Any = _state
 
 _READ_BYTES: Final = 65_536
 
@@ -241,8 +245,9 @@ class PermitWatch(bootsteps.StartStopStep):
         parent.call_soon(self._watch.start)
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401 - Celery's own interface
-        """Stop watching."""
-        _ = parent
+        """Stop watching; a worker that ends gives back what is parked, a lost connection has done so."""
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
+        if state.should_stop is not None:
+            parent.permit_lot.give_back()

@@ -12,6 +12,7 @@ from celery import states
 from tests.crashes.points import MARKERS, VISIBILITY, Fate, marker
 from tests.crashes.promises import Promise
 from tests.helpers import hold, orders_of, results_of, wait_until
+from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, Worker, permit_texts, plan, wait_for_ends
 
 SYMBOL: Final = SYMBOLS[0]
@@ -29,7 +30,18 @@ SETTLED_WITHIN_S: Final = 75.0
 class CrashingWorker(Worker):
     """A worker with the points around its steps; it fails as its plans' ids say where it is given a folder."""
 
-    app = "tests.crashes.app"
+    def __init__(self, server: RealServer, *options: str, **env: str) -> None:
+        super().__init__(server, *options, application="tests.crashes.app", **env)
+
+    @property
+    def node(self) -> str:
+        """Its name among workers."""
+        return f"{self.worker_name()}@{self.id[:12]}"
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of its main process; negative: the signal that ended it, None: it runs."""
+        return self._process.poll() if self._process else None
 
     def is_ready(self) -> bool:
         """Whether it takes messages now."""
@@ -56,12 +68,19 @@ class Arena:
     """
 
     def __init__(
-        self, site: Site, folder: Path, *options: str, wait_ms: int, visibility_s: int | None = 3, lanes: int = 2
+        self,
+        site: Site,
+        folder: Path,
+        *options: str,
+        wait_ms: int,
+        lease_ms: int = 1_000,
+        visibility_s: int | None = 3,
+        lanes: int = 2,
     ) -> None:
         self.site, self.folder = site, folder
         env = {
             "APPLY_PERMIT_WAIT_MS": str(wait_ms),
-            "APPLY_CLAIM_LEASE_MS": "1000",
+            "APPLY_CLAIM_LEASE_MS": str(lease_ms),
             "APPLY_PERMIT_MAX_TTL_MS": "3600000",
         }
         never = env | {VISIBILITY: "3600"}
@@ -122,7 +141,7 @@ class Arena:
         if self.heir.status == "exited":
             self.heir.start()
             self.heir.ready()
-        control, names = self.site.producer.control, [f"{self.heir.worker_name()}@{self.heir.id[:12]}"]
+        control, names = self.site.producer.control, [self.heir.node]
         change = control.add_consumer if messages else control.cancel_consumer
         # It listens to its control commands from a moment after it is ready.
         wait_until(lambda: change("execute", destination=names, reply=True, timeout=2), "the heir's answer", 30)

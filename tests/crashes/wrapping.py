@@ -22,7 +22,6 @@ from tasks.venues.paper import PaperVenue
 from tests.crashes.points import MARKERS, TRACE, Fate, Point, Step, When, claim, suffer
 from workers.request import Request
 from workers.take import Taken, Taker
-from workers.unacked import QoS
 
 #: Of the worker's main process: its children are forked after this module was imported.
 MAIN_PID = os.getpid()
@@ -50,7 +49,7 @@ def install() -> None:
     _around(Gate, "finish", Step.FINISH, lambda _, ending, *__: [ending.plan_id])
     _around(RedisBackend, "mark_as_done", Step.STORE, lambda _, task_id, *__, **___: [task_id])
     _around(Request, "acknowledge", Step.DONE, lambda request: [request.id])
-    _around(QoS, "ack", Step.ACK, lambda _, tag: [_tags.get(str(tag), "")])
+    _around(Taker, "acknowledge", Step.ACK, lambda *args: [_tags[tag] for tag in args[-1] if tag in _tags])
     for owner, name, replaced_by in (
         (Taker, "read", _around_taking),
         (Store, "_script", _losing_scripts),
