@@ -33,8 +33,8 @@ def _parts() -> parts.Parts:
 def install(app: Celery) -> None:
     """Attach start-up and per-process set-up to the worker and to Flower; does nothing in a producer."""
     dashboard.install(app)
-    # The setting and `--pool threads` both mean ours.
-    ALIASES["threads"] = "workers.threads:TaskPool"
+    # The setting and `--pool` both mean ours.
+    ALIASES["threads"], ALIASES["solo"] = "workers.threads:TaskPool", "workers.solo:TaskPool"
     signals.celeryd_init.connect(_prepare, weak=False)
     signals.worker_init.connect(_check, weak=False)
     signals.worker_process_init.connect(_forked, weak=False)

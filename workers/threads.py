@@ -11,6 +11,12 @@ class TaskPool(stock.TaskPool):
 
     executor: ThreadPoolExecutor
 
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Replaces upstream's, which raises: a thread cannot be ended from outside, and its claim stops it in time.
+
+        A cold stop would be broken off by that error and end as a crash.
+        """
+
     def on_stop(self) -> None:
         """Extends upstream's, which waits for ever for a lock of its own thread.
 

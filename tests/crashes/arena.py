@@ -84,7 +84,8 @@ class Arena:
             "APPLY_PERMIT_MAX_TTL_MS": "3600000",
         }
         never = env | {VISIBILITY: "3600"}
-        self.victims = [CrashingWorker(site.server, *options, **never, **{MARKERS: str(folder)}) for _ in range(lanes)]
+        self._options, self._failing = options, never | {MARKERS: str(folder)}
+        self.victims = [self._victim() for _ in range(lanes)]
         self.sweeper = CrashingWorker(site.server, *options, "-Q", "governor,position", **never)
         self.heir = CrashingWorker(
             site.server, *options, **env, **({VISIBILITY: str(visibility_s)} if visibility_s else {})
@@ -107,6 +108,17 @@ class Arena:
             worker.kill(SIGTERM)
         for worker in self.workers:
             worker.teardown()
+
+    def _victim(self) -> CrashingWorker:
+        return CrashingWorker(self.site.server, *self._options, **self._failing)
+
+    def join(self) -> CrashingWorker:
+        """One more worker that fails, ready."""
+        victim = self._victim()
+        self.victims.append(victim)
+        victim.start()
+        victim.ready()
+        return victim
 
     def send(self, plan_id: str) -> None:
         """Write a plan's permits and send it, as any client does."""
