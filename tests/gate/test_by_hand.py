@@ -195,7 +195,8 @@ def test_a_consumed_plan_is_settled_only_when_nobody_can_submit(
     """Not while its claimant may submit, nor while what was sent may still be accepted; then it is its one outcome."""
     consumed(patient)
     for field in record.split():
-        client.hset(keys.record("plan-1"), *field.split("="))
+        name, value = field.split("=")
+        client.hset(keys.record("plan-1"), name, value)
     may, done = answer is Resolved, resolve(patient, "plan-1", fill, *WHO)
     results = [(entry["decision"], entry["reason"]) for entry in results_of(client, keys)]
 
