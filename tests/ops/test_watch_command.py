@@ -14,14 +14,21 @@ import pytest
 import redis
 
 from ops.server import EmbeddedServer
-from ops.watch import since_ms
+from ops.watch import Filters, since_ms
 from tasks.errors import InvalidIntent
 from tasks.keys import Keys
 from tasks.parts import Parts
 from tasks.refuse import refuse
 from tasks.settings import Settings
 from tests.helpers import grant, hold, intent_of, run_to_outcome, wait_until
+from tests.ops.command_call import Command, any_command
 from tests.worker.nodes import ROOT, clean_environment
+
+
+@pytest.fixture
+def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The tool on this test's server."""
+    return any_command(settings, monkeypatch, capsys)
 
 
 class Watching:
@@ -86,9 +93,8 @@ def test_decisions_are_shown_as_they_fall(client: redis.Redis, keys: Keys, parts
 
         assert 0 == code
         assert "Traceback" not in watch.said()
-        assert ["EXECUTE", "BLOCKED", "BLOCKED"] == [
-            line.split()[1] for line in lines if line.split()[1] in {"EXECUTE", "BLOCKED"}
-        ]
+        words = [line[9:17].rstrip() for line in lines]
+        assert ["EXECUTE", "BLOCKED", "BLOCKED"] == [word for word in words if word in {"EXECUTE", "BLOCKED"}]
         assert "qty 0.008" in next(line for line in lines if "plan-1" in line and "EXECUTE" in line)
         assert "symbol_not_allowed" in next(line for line in lines if line.endswith("plan-2"))
         assert f"         plan={'x' * 64}" in lines
@@ -98,35 +104,38 @@ def test_decisions_are_shown_as_they_fall(client: redis.Redis, keys: Keys, parts
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"),
+    ("filters", "passing"),
     [
-        (("--symbol", "ETHUSDT"), {"eth"}),
-        (("--reason", "unsupported_action"), {"odd"}),
-        (("--decision", "EXECUTE"), {"plan-1"}),
-        (("--plan", "odd"), {"odd"}),
-        (("--decision", "BLOCKED", "--symbol", "BTCUSDT"), {"odd", "late"}),
+        (Filters(), {"one", "two", "three"}),
+        (Filters(symbol="ETHUSDT"), {"two"}),
+        (Filters(reason="kill_switch"), {"two", "three"}),
+        (Filters(decision="EXECUTE"), {"one"}),
+        (Filters(plan_id="three"), {"three"}),
+        (Filters(symbol="BTCUSDT", reason="kill_switch"), {"three"}),
     ],
 )
-def test_filters_and_json(
-    client: redis.Redis, keys: Keys, parts: Parts, settings: Settings, arguments: tuple[str, ...], wanted: set[str]
-) -> None:
-    """One document per line with JSON's own types; only what passes every filter, from the past on with --since."""
+def test_filters(filters: Filters, passing: set[str]) -> None:
+    """Every one that is given must fit."""
+    entries = [
+        {"plan_id": "one", "symbol": "BTCUSDT", "decision": "EXECUTE", "reason": ""},
+        {"plan_id": "two", "symbol": "ETHUSDT", "decision": "BLOCKED", "reason": "kill_switch"},
+        {"plan_id": "three", "symbol": "BTCUSDT", "decision": "BLOCKED", "reason": "kill_switch"},
+    ]
+
+    assert passing == {entry["plan_id"] for entry in entries if filters.passes(entry)}
+
+
+def test_one_document_per_line(client: redis.Redis, keys: Keys, parts: Parts, settings: Settings) -> None:
+    """With JSON's own types; from the past on with --since, and only what passes the filters."""
     hold(client, keys)
     grant(client, keys, "plan-1")
-    for intent in (
-        intent_of(),
-        intent_of("eth", symbol="ETHUSDT"),
-        intent_of("odd", action="UPDATE_SL"),
-        intent_of("late", created_at=1.0),
-    ):
+    for intent in (intent_of(), intent_of("eth", symbol="ETHUSDT"), intent_of("odd", action="UPDATE_SL")):
         run_to_outcome(parts, intent)
-    with watching(settings, "--json", "--since", "10m", *arguments) as watch:
-        lines = watch.wait_for('"kind": "result"', len(wanted))
-        documents: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    with watching(settings, "--json", "--since", "10m", "--decision", "BLOCKED", "--symbol", "BTCUSDT") as watch:
+        [line] = watch.wait_for('"kind": "result"')
+        document: dict[str, Any] = json.loads(line)
 
-        assert wanted == {document["plan_id"] for document in documents}
-        assert all(isinstance(document["executed"], bool) for document in documents)
-        assert all(isinstance(document["wait_ms"], int) for document in documents)
+        assert ("odd", False, 0) == (document["plan_id"], document["executed"], document["wait_ms"] // 10_000)
         assert 0 == watch.end(SIGTERM)
 
 
@@ -159,24 +168,27 @@ def test_a_set_switch_is_told_at_the_start(client: redis.Redis, keys: Keys, sett
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "said"),
     [
-        (("--since", "yesterday"), 2, "neither a length of time"),
-        (("--decision", "MAYBE"), 2, "is no decision"),
-        (("--reason", "bad_luck"), 2, "is no reason"),
+        (("--since", "yesterday"), "neither a length of time"),
+        (("--decision", "MAYBE"), "is no decision"),
+        (("--reason", "bad_luck"), "is no reason"),
     ],
 )
-def test_what_makes_no_sense(settings: Settings, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_what_makes_no_sense(command: Command, arguments: tuple[str, ...], said: str) -> None:
     """A usage error that names what is allowed."""
-    with watching(settings, *arguments) as watch:
-        assert code == watch.process.wait(20)
-        assert said in watch.said()
+    done = command("watch", *arguments)
+
+    assert 2 == done.code
+    assert said in done.err
 
 
-def test_without_a_server_it_does_not_begin(settings: Settings) -> None:
+def test_without_a_server_it_does_not_begin(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 3, in one line."""
-    with watching(settings.model_copy(update={"redis_url": "redis+socket:///nowhere.sock"})) as watch:
-        assert 3 == watch.process.wait(20)
+    monkeypatch.setenv("APPLY_REDIS_URL", "redis+socket:///nowhere.sock")
+    done = command("watch")
+
+    assert (3, 1) == (done.code, len(done.err.splitlines()))
 
 
 @pytest.mark.parametrize(
