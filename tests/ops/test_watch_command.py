@@ -13,7 +13,6 @@ from typing import IO, Any
 import pytest
 import redis
 
-from ops.server import EmbeddedServer
 from ops.watch import Filters, since_ms
 from tasks.errors import InvalidIntent
 from tasks.keys import Keys
@@ -22,6 +21,7 @@ from tasks.refuse import refuse
 from tasks.settings import Settings
 from tests.helpers import grant, hold, intent_of, run_to_outcome, wait_until
 from tests.ops.command_call import Command, any_command
+from tests.servers import RealServer
 from tests.worker.nodes import ROOT, clean_environment
 
 
@@ -141,7 +141,7 @@ def test_one_document_per_line(client: redis.Redis, keys: Keys, parts: Parts, se
 
 def test_a_server_that_goes_and_comes(tmp_path: Path, settings: Settings, make_parts: Callable[..., Parts]) -> None:
     """It says so once each, goes on where it was, and shows nothing twice."""
-    with EmbeddedServer(tmp_path / "data", appendfsync="always") as own:
+    with RealServer(tmp_path / "data", appendfsync="always") as own:
         parts = make_parts(settings.model_copy(update={"redis_url": own.url}))
         with watching(parts.settings) as watch:
             run_to_outcome(parts, intent_of("first", symbol="ETHUSDT"))
