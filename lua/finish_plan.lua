@@ -85,7 +85,7 @@ redis.call('XLEN', timeline)
 redis.call('XLEN', results)
 local held = redis.call('HMGET', reservation, 'daily_key', 'notional_micro', 'qty_e8')
 redis.call('ZCARD', granted)
-if change ~= '' then redis.call('HLEN', ledger) end
+local taken_at = change ~= '' and redis.call('HGET', ledger, 'taken_at')
 local live_plan = redis.call('GET', live)
 if act ~= '' then redis.call('XLEN', audit) end
 
@@ -119,7 +119,9 @@ end
 if order_id ~= '' then
   for _, part in ipairs({ 'order_id', order_id, 'side', side, 'qty', qty }) do told[#told + 1] = part end
 end
-if change ~= '' then
+-- Where an operator settles it late, a ledger taken from the exchange since the consumption contains the order already.
+local contained = act ~= '' and taken_at and tonumber(taken_at) * 1000 > (tonumber(known[4]) or now)
+if change ~= '' and not contained then
   local order = { change = change, id = order_id, plan_id = plan_id, qty = qty, side = side }
   tell('ledger_amt', move_ledger(ledger, order, time, ledger_ttl_s))
 end

@@ -38,7 +38,7 @@ ADVICE: Final[dict[str, Advice]] = {
         advice_plans.symbol_not_allowed,
     ),
     "plan_expired": Advice(
-        "Send a new plan; if it repeats: is a worker running, is the producer's clock right, is the queue long?",
+        "Send a new plan; if it repeats, see that a worker runs, that clocks are right, and how long plans queue.",
         advice_plans.plan_expired,
     ),
     "plan_conflict": Advice(

@@ -42,8 +42,8 @@ def lines_of(case: Case, diagnosis: Diagnosis) -> list[str]:
     if case.events:
         lines += _timeline(case)
     else:
-        kept = "its result entry" if case.outcome else "the stream of messages that were set aside"
-        lines.append(f"there is no timeline (any more); this is told from {kept}")
+        kept = "its result entry" if case.outcome else "the messages set aside"
+        lines.append(f"no timeline (any more): told from {kept}")
     lines += ["", *wrap(screen.printable(diagnosis.paragraph), _ALL)]
     for command in diagnosis.commands:
         lines += ["", *(f"    {line}" for line in screen.printable(command, keep="\n").split("\n"))]

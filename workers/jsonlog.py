@@ -39,12 +39,20 @@ class JsonFormatter(logging.Formatter):
             **facts,
             "message": message,
         }
-        task: Any = get_current_task()
-        if task is not None and task.request:
-            line |= {"task_id": task.request.id, "task_name": task.name}
+        line |= _about(record)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=repr)
+
+
+def _about(record: logging.LogRecord) -> dict[str, Any]:
+    """The task that a line is about: the one that runs, or the one that Celery's own line tells of."""
+    task: Any = get_current_task()
+    if task is not None and task.request:
+        return {"task_id": task.request.id, "task_name": task.name}
+    data = getattr(record, "data", None)
+    known = data if isinstance(data, dict) else {}
+    return {f"task_{name}": known[name] for name in ("id", "name") if name in known}
 
 
 def install() -> None:

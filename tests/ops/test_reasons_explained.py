@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from ops.server import EmbeddedServer
 from tasks.act import execute_once
 from tasks.outcome import Outcome
 from tasks.parts import Parts
@@ -16,6 +15,7 @@ from tests.helpers import hold, intent_of, run_to_outcome
 from tests.ops.explain_stand import Stand, stand_of
 from tests.ops.provoked import order_unknown
 from tests.ops.provoked_cases import CASES, Case
+from tests.servers import RealServer
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_message_that_contradicts_a_plan(stand: Stand) -> None:
 
 def test_a_server_that_changed(tmp_path: Path, stand: Stand) -> None:
     """A waiting plan from before a restart is refused, and says so; the next one passes."""
-    with EmbeddedServer(tmp_path / "data", appendfsync="always") as own:
+    with RealServer(tmp_path / "data", appendfsync="always") as own:
         stand.configure(redis_url=own.url)
         stand.client = stand.parts.store.client
         hold(stand.client, stand.keys)
