@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.ready
 SECONDS ?= 60
 ARGS    ?=
 # What is tested on every kind of Redis, and with every broker.
-ANY_SERVER := tests/gate tests/judges tests/transport tests/venue tests/worker
+ANY_SERVER := tests/crashes tests/gate tests/judges tests/transport tests/venue tests/worker
 ANY_BROKER := tests/venue tests/worker
 
 .DEFAULT_GOAL := help
