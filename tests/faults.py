@@ -172,7 +172,6 @@ FAULTS: Final[dict[str, Fault]] = {
     "F32": Fault(
         "The exchange rejects the order (reduce-only, filters, margin, symbol).",
         "The plan ends as `order_rejected` with the venue's code; no second try.",
-        f"{_NO_EXCHANGE} The paper venue's refusals are tested in tests/gate/test_paper.py.",
     ),
     "F33": Fault("The exchange refuses the request's timestamp (-1021).", "A definite refusal.", _NO_EXCHANGE),
     "F34": Fault("The exchange limits the rate (429, 418).", "Nobody sends before it allows it.", _NO_EXCHANGE),
