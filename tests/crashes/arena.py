@@ -64,7 +64,8 @@ class Arena:
     """A server, workers that fail, one that only sweeps, and an heir that takes over what they leave.
 
     `options` are those of every worker, `wait_ms` is the bound of every wait, `lanes` the number of those that fail.
-    No message is delivered again before the heir is there, which does so after `visibility_s`, or as shipped.
+    No message is delivered again before the heir is there, which does so after `visibility_s`, or as shipped. Those
+    that fail may have an address of their own, `victims_url`.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Arena:
         lease_ms: int = 1_000,
         visibility_s: int | None = 3,
         lanes: int = 2,
+        victims_url: str = "",
     ) -> None:
         self.site, self.folder = site, folder
         env = {
@@ -85,6 +87,8 @@ class Arena:
         }
         never = env | {VISIBILITY: "3600"}
         self._options, self._failing = options, never | {MARKERS: str(folder)}
+        if victims_url:
+            self._failing |= {"APPLY_REDIS_URL": victims_url}
         self.victims = [self._victim() for _ in range(lanes)]
         self.sweeper = CrashingWorker(site.server, *options, "-Q", "governor,position", **never)
         self.heir = CrashingWorker(

@@ -118,6 +118,17 @@ def claim(folder: str | Path, plan_id: str, times: int) -> bool:
     return False
 
 
+def note(folder: str, plan_id: str, step: Step) -> None:
+    """Leave a sign that a step of a plan with a fate failed; of `STORE`, which Celery repeats, that it was tried."""
+    if folder and Fate.of(plan_id):
+        noted(folder, plan_id, step).touch()
+
+
+def noted(folder: str | Path, plan_id: str, step: Step) -> Path:
+    """That sign."""
+    return Path(folder) / f"{plan_id}.{step}"
+
+
 def let_go(folder: str | Path, plan_id: str) -> None:
     """Let a held process go on."""
     (Path(folder) / f"{plan_id}.go").touch()

@@ -19,7 +19,7 @@ from tasks.consume import Gate
 from tasks.errors import StoreUnavailable
 from tasks.store import Store, connect
 from tasks.venues.paper import PaperVenue
-from tests.crashes.points import MARKERS, TRACE, Fate, Point, Step, When, claim, suffer
+from tests.crashes.points import MARKERS, TRACE, Fate, Point, Step, When, claim, note, suffer
 from workers.request import Request
 from workers.take import Taken, Taker
 
@@ -67,7 +67,12 @@ def _around(owner: Any, name: str, step: Step, plans_of: Callable[..., Sequence[
         plan_ids = plans_of(*args, **options)
         for plan_id in plan_ids:
             _reach("before", step, plan_id)
-        answer = original(*args, **options)
+        try:
+            answer = original(*args, **options)
+        except Exception:
+            for plan_id in plan_ids:
+                note(_markers, plan_id, step)
+            raise
         for plan_id in plan_ids:
             _reach("after", step, plan_id)
         return answer
@@ -182,6 +187,7 @@ def _losing_looks(original: Callable[..., list[Any]]) -> Callable[..., list[Any]
 def _losing_results(original: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(backend: Any, key: Any, *rest: Any) -> Any:
         plan_id = (key.decode() if isinstance(key, bytes) else str(key)).rpartition("celery-task-meta-")[2]
+        note(_markers, plan_id, Step.STORE)
         _lose("before", Step.STORE, plan_id)
         answer = original(backend, key, *rest)
         _lose("after", Step.STORE, plan_id)
