@@ -110,10 +110,10 @@ class Taker:
         """Remove the marks of these messages. Where the connection is lost before that is confirmed, see `lose`."""
         if connection._sock is not self._socket:  # noqa: SLF001 - as above
             self._begin(connection)
-        # The index first: a message without its index entry is never delivered again, an index entry without its
-        # message is dropped at the next restore.
-        _send(connection, "ZREM", index, *tags)
-        _send(connection, "HDEL", unacked, *tags)
+        # The mark first: an index entry without its message is dropped at the next restore, but a message without its
+        # index entry would stay for ever. In one piece, so that a worker that is killed is hardly ever between them.
+        both = [*connection.pack_command("HDEL", unacked, *tags), *connection.pack_command("ZREM", index, *tags)]
+        connection.send_packed_command(b"".join(both), check_health=False)
         self._awaited.extend(("ack", "acked"))
         self._acknowledged.append(tags)
 

@@ -158,8 +158,8 @@ class Channel(stock.Channel):
         tags, self._acknowledged = self._acknowledged, []
         with self.conn_or_acquire() as client:
             pipeline = client.pipeline(transaction=False)
-            pipeline.zrem(self.unacked_index_key, *tags)
             pipeline.hdel(self.unacked_key, *tags)
+            pipeline.zrem(self.unacked_index_key, *tags)
             pipeline.execute()
 
     def _poll_error(self, type: str, **options: Any) -> None:  # noqa: A002, ANN401 - kombu's own signature

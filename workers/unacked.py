@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import time
 from typing import Any, cast
@@ -28,7 +28,6 @@ class QoS(stock.QoS):
     visibility_timeout: float  # type: ignore[assignment]  # an int in the stubs
     _delivered: "OrderedDict[str, Any]"
     _dirty: set[str]
-    _remove_from_indices: Callable[[Any], Any]
 
     def append(self, message: Any, delivery_tag: str) -> None:  # noqa: ANN401 - kombu's own signature
         """Extends upstream's, which marks the message: the script that took it has done so."""
@@ -41,6 +40,11 @@ class QoS(stock.QoS):
         """Extends upstream's, which waits for two writes per message: all of this turn are sent together."""
         virtual.QoS.ack(cast("Any", self), delivery_tag)
         self.channel.acknowledge(delivery_tag)
+
+    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:  # noqa: ANN401 - kombu's own signature
+        """Replaces upstream's, which removes the index entry first: torn, the message would stay for ever."""
+        with self.pipe_or_acquire(pipe) as writing:
+            return writing.hdel(self.unacked_key, delivery_tag).zrem(self.unacked_index_key, delivery_tag)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - kombu's own signature
         """Extends upstream's, which judges the age of a mark by this host's clock: marks carry Redis' time.
@@ -61,8 +65,8 @@ class QoS(stock.QoS):
     def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:  # noqa: ANN401 - kombu's own signature
         """As upstream's, without MULTI around the two writes of a mark or an acknowledgement.
 
-        A crash between them is harmless: an index entry without its message is dropped at the next restore (the
-        sweep ends such a plan), a message without its index entry is never delivered again.
+        A crash between them is harmless: the mark goes first, and an index entry without its message is dropped at
+        the next restore.
         """
         if pipe is not None:
             yield pipe
