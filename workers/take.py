@@ -112,8 +112,8 @@ class Taker:
             self._begin(connection)
         # The mark first: an index entry without its message is dropped at the next restore, but a message without its
         # index entry would stay for ever. In one piece, so that a worker that is killed is hardly ever between them.
-        both = [*connection.pack_command("HDEL", unacked, *tags), *connection.pack_command("ZREM", index, *tags)]
-        connection.send_packed_command(b"".join(both), check_health=False)
+        both = connection.pack_commands((("HDEL", unacked, *tags), ("ZREM", index, *tags)))
+        connection.send_packed_command([b"".join(both)], check_health=False)
         self._awaited.extend(("ack", "acked"))
         self._acknowledged.append(tags)
 
