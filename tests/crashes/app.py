@@ -4,6 +4,7 @@ It wraps the product's own functions from outside; without the variables of `tes
 """
 
 import os
+from importlib import import_module
 
 from tests.crashes.clock import shift
 
@@ -14,6 +15,8 @@ from tests.crashes import points  # noqa: E402 - see above
 from tests.crashes.wrapping import install  # noqa: E402 - see above
 from workers.celery import app  # noqa: E402 - see above
 
+if "VENUE_SOCKET" in os.environ:
+    import_module("tests.venue.app")  # puts the test venue into the same application
 if os.environ.get(points.VISIBILITY):
     app.conf.broker_transport_options["visibility_timeout"] = float(os.environ[points.VISIBILITY])
 install()

@@ -2,10 +2,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from celery import states
 
@@ -25,6 +25,10 @@ _PERMIT_LIFE_S: Final = 600
 
 #: From the loss of a worker until everything of it is done: celeryconfig's 30 s at most, and a busy machine.
 SETTLED_WITHIN_S: Final = 75.0
+
+
+Role = Literal["victims", "sweeper", "heir"]
+ROLES: Final[tuple[Role, ...]] = ("victims", "sweeper", "heir")
 
 
 class CrashingWorker(Worker):
@@ -64,8 +68,8 @@ class Arena:
     """A server, workers that fail, one that only sweeps, and an heir that takes over what they leave.
 
     `options` are those of every worker, `wait_ms` is the bound of every wait, `lanes` the number of those that fail.
-    No message is delivered again before the heir is there, which does so after `visibility_s`, or as shipped. Those
-    that fail may have an address of their own, `victims_url`.
+    No message is delivered again before the heir is there, which does so after `visibility_s`, or as shipped. `roles`
+    are settings of some of them. `ordered` tells the plans of all orders, of the paper venue's journal by default.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class Arena:
         lease_ms: int = 1_000,
         visibility_s: int | None = 3,
         lanes: int = 2,
-        victims_url: str = "",
+        roles: Mapping[Role, dict[str, str]] | None = None,
     ) -> None:
         self.site, self.folder = site, folder
         env = {
@@ -85,15 +89,15 @@ class Arena:
             "APPLY_CLAIM_LEASE_MS": str(lease_ms),
             "APPLY_PERMIT_MAX_TTL_MS": "3600000",
         }
+        own = roles or {}
         never = env | {VISIBILITY: "3600"}
-        self._options, self._failing = options, never | {MARKERS: str(folder)}
-        if victims_url:
-            self._failing |= {"APPLY_REDIS_URL": victims_url}
+        again = env | ({VISIBILITY: str(visibility_s)} if visibility_s else {})
+        self._options, self._failing = options, never | {MARKERS: str(folder)} | own.get("victims", {})
         self.victims = [self._victim() for _ in range(lanes)]
-        self.sweeper = CrashingWorker(site.server, *options, "-Q", "governor,position", **never)
-        self.heir = CrashingWorker(
-            site.server, *options, **env, **({VISIBILITY: str(visibility_s)} if visibility_s else {})
-        )
+        queues = ("-Q", "governor,position")
+        self.sweeper = CrashingWorker(site.server, *options, *queues, **never | own.get("sweeper", {}))
+        self.heir = CrashingWorker(site.server, *options, **again | own.get("heir", {}))
+        self.ordered: Callable[[], Iterable[str]] = self._journal
         hold(site.client, site.keys, HELD, SYMBOL)
 
     @property
@@ -184,7 +188,7 @@ class Arena:
     def check(self, promises: Mapping[str, Promise]) -> None:
         """Every plan came to what was promised, each once, and nothing is left over."""
         site, plan_ids = self.site, list(promises)
-        orders = Counter(order["plan_id"] for order in orders_of(site.client, site.keys))
+        orders = Counter(self.ordered())
         results: dict[str, list[dict[str, str]]] = {plan_id: [] for plan_id in plan_ids}
         for entry in results_of(site.client, site.keys):
             results.setdefault(entry["plan_id"], []).append(entry)
@@ -216,6 +220,9 @@ class Arena:
         assert {plan_id: results[plan_id][0]["decision"] for plan_id in plan_ids} == {
             plan_id: self._celery_result(plan_id) for plan_id in plan_ids
         }
+
+    def _journal(self) -> list[str]:
+        return [order["plan_id"] for order in orders_of(self.site.client, self.site.keys)]
 
     def _celery_result(self, plan_id: str) -> Any:
         result = self.site.producer.AsyncResult(plan_id)

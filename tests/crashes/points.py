@@ -34,6 +34,7 @@ class Step(StrEnum):
     START = "start"  # an attempt starts, in the pool
     CONSUME = "consume"  # permits are consumed, the claim is made
     TELL = "tell"  # the OK line is logged
+    CONFIRM = "confirm"  # the claim is checked once more, and that the order may leave now is kept (venues outside)
     ORDER = "order"  # the order is submitted
     FINISH = "finish"  # the outcome is recorded
     STORE = "store"  # Celery's result is stored
@@ -47,6 +48,7 @@ STEPS: Final = tuple(Step)
 OF_MAIN: Final = frozenset({Step.TAKE, Step.LOOK, Step.JUDGE, Step.DONE, Step.ACK})
 
 When = Literal["before", "after"]
+WHENS: Final[tuple[When, ...]] = ("before", "after")
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,13 @@ class Point:
         return (STEPS.index(self.step), self.when == "after") >= (STEPS.index(step), True)
 
 
-#: Every point, in the order in which a plan passes them.
-POINTS: Final = tuple(Point(when, step) for step in STEPS for when in ("before", "after"))
+_BY_NAME: Final = {str(point): point for point in (Point(when, step) for step in STEPS for when in WHENS)}
 
-_BY_NAME: Final = {str(point): point for point in POINTS}
+#: Every point, in the order in which a plan passes them.
+POINTS: Final = tuple(point for point in _BY_NAME.values() if point.step is not Step.CONFIRM)
+
+#: Those around an order to a venue outside of Redis.
+FAR_POINTS: Final = tuple(point for point in _BY_NAME.values() if point.step in {Step.CONFIRM, Step.ORDER})
 
 #: What befalls the process: killed, told to end, frozen, held until the test lets it go on; or it loses a reply.
 Act = Literal["kill", "term", "stop", "hold", "lose"]

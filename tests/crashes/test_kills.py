@@ -31,6 +31,7 @@ def strike_all(arena: Arena, fates: Iterable[Fate], pool: Pool, *, back_in_time:
 
 
 @pytest.mark.fault("F1", "F2", "F4")
+@pytest.mark.fault("F1", "F2", "F4")
 def test_a_worker_killed_at_chosen_points(site: Site, tmp_path: Path) -> None:
     """Killed before, at and after the consumption and the order: executed, adopted or interrupted, never twice."""
     points = [
@@ -49,6 +50,7 @@ def test_a_worker_killed_at_chosen_points(site: Site, tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("wait_ms", "back_in_time"), [(4_000, False), (60_000, True)], ids=["late", "in_time"])
 @pytest.mark.fault("F1", "F2", "F4", "F5")
+@pytest.mark.fault("F1", "F2", "F4")
 def test_a_threads_worker_killed_at_every_point(
     site: Site,
     tmp_path: Path,
@@ -64,6 +66,7 @@ def test_a_threads_worker_killed_at_every_point(
 @pytest.mark.long
 @pytest.mark.timeout(200)
 @pytest.mark.fault("F1", "F2", "F3")
+@pytest.mark.fault("F1", "F2", "F3")
 def test_a_pool_child_killed_at_every_point(site: Site, tmp_path: Path) -> None:
     """A child alone is lost at each point of an attempt: its message is delivered again at once."""
     options = ("--pool", "prefork", "--concurrency", "2")
@@ -73,6 +76,7 @@ def test_a_pool_child_killed_at_every_point(site: Site, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
+@pytest.mark.fault("F1", "F2", "F4")
 @pytest.mark.fault("F1", "F2", "F4")
 def test_a_prefork_main_process_killed_at_every_point(site: Site, tmp_path: Path) -> None:
     """The main process is lost at each point, its own and its children's: they go with it."""

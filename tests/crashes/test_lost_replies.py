@@ -25,6 +25,7 @@ LOSSES = [
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.long)])
 @pytest.mark.fault("F17", "F21")
+@pytest.mark.fault("F17")
 def test_a_request_or_reply_lost_at_each_step(site: Site, tmp_path: Path, pool: Pool) -> None:
     """Whichever call of an execution is lost, and on which way: one outcome, and the order that it tells of."""
     with Arena(site, tmp_path, "--pool", pool, "--concurrency", "4", wait_ms=60_000, lanes=1) as arena:

@@ -58,6 +58,7 @@ def is_for_the_plan(command: str) -> bool:
 
 @pytest.mark.parametrize("pool", ["threads", "prefork", pytest.param("solo", marks=pytest.mark.long)])
 @pytest.mark.fault("F8")
+@pytest.mark.fault("F8")
 def test_everything_done_for_a_plan_is_within_a_step(site: Site, pool: str) -> None:
     """A plan passes every point once, in order; whatever is written for it is written between before and after."""
     points, outside = [], []

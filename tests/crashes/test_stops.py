@@ -51,12 +51,14 @@ def stop_in_turn(arena: Arena, fates: Iterable[Fate], pool: Pool) -> None:
 
 
 @pytest.mark.fault("F1", promise="a claimant that was stopped and goes on after its plan's end orders nothing")
+@pytest.mark.fault("F1")
 def test_a_worker_stopped_right_after_consuming_orders_nothing(site: Site, tmp_path: Path) -> None:
     """Stopped with the permits consumed, it wakes up after the sweep has ended its plan: no order, one outcome."""
     with Arena(site, tmp_path, wait_ms=60_000, lanes=1) as arena:
         stop_in_turn(arena, [FROZEN], "threads")
 
 
+@pytest.mark.fault("F1")
 def test_a_child_stopped_right_after_consuming_orders_nothing(site: Site, tmp_path: Path) -> None:
     """The same where only a child of the pool is stopped, and its main process works on."""
     options = ("--pool", "prefork", "--concurrency", "1")
@@ -67,6 +69,7 @@ def test_a_child_stopped_right_after_consuming_orders_nothing(site: Site, tmp_pa
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.fault("F1", "F2", "F5")
+@pytest.mark.fault("F1", "F2", "F4")
 def test_a_worker_stopped_after_every_step(site: Site, tmp_path: Path) -> None:
     """A whole worker stands still after each step until its plan has come to an end, and then finds it ended."""
     points = [point for point in POINTS if point.when == "after"]
@@ -77,6 +80,7 @@ def test_a_worker_stopped_after_every_step(site: Site, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.fault("F5")
+@pytest.mark.fault("F4", "F5")
 def test_a_main_process_stopped_after_every_step(site: Site, tmp_path: Path) -> None:
     """The main process alone stands still: an attempt in hand goes on, a message in hand comes to another worker."""
     points = [point for point in POINTS if point.when == "after"]
@@ -88,6 +92,7 @@ def test_a_main_process_stopped_after_every_step(site: Site, tmp_path: Path) -> 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.fault("F1", "F2")
+@pytest.mark.fault("F1", "F2", "F3")
 def test_children_stopped_at_every_point(site: Site, tmp_path: Path) -> None:
     """Each of many children stands still at another point of an attempt, and none of them changes anything later."""
     points = [point for point in POINTS if point.step not in OF_MAIN]

@@ -29,12 +29,14 @@ def end_all(arena: Arena, fates: Iterable[Fate], pool: Pool) -> None:
 
 
 @pytest.mark.fault("F27")
+@pytest.mark.fault("F27")
 def test_a_threads_worker_told_to_end_after_every_step(site: Site, tmp_path: Path) -> None:
     """Whatever it does when it is told to end, every plan executes: there, or by whoever takes the message next."""
     with Arena(site, tmp_path, "--concurrency", "4", wait_ms=60_000) as arena:
         end_all(arena, [Fate("term", "main", point) for point in AFTER], "threads")
 
 
+@pytest.mark.fault("F27")
 def test_a_prefork_worker_told_to_end_after_every_step(site: Site, tmp_path: Path) -> None:
     """The same where the main process of a prefork pool is told to end."""
     with Arena(site, tmp_path, "--pool", "prefork", "--concurrency", "2", wait_ms=60_000) as arena:
@@ -42,6 +44,7 @@ def test_a_prefork_worker_told_to_end_after_every_step(site: Site, tmp_path: Pat
 
 
 @pytest.mark.fault("F3", "F27")
+@pytest.mark.fault("F1", "F2", "F3")
 def test_a_pool_child_told_to_end_after_every_step(site: Site, tmp_path: Path) -> None:
     """A child that is told to end stops where it is: its plan is taken up again, or its order looked up."""
     fates = [Fate("term", "self", point) for point in AFTER if point.step not in OF_MAIN]

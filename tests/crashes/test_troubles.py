@@ -10,7 +10,7 @@ import pytest
 
 import lua
 from tests.chaos.relay import Relays
-from tests.crashes.arena import Arena
+from tests.crashes.arena import Arena, Role
 from tests.crashes.liar import Liar
 from tests.crashes.points import Fate, Point, Step, let_go, noted
 from tests.crashes.promises import EXECUTED, INTERRUPTED, Promise
@@ -105,8 +105,8 @@ def test_trouble_at_each_step_of_a_worker(tmp_path: Path, relays: Relays, name: 
     ):
         liar = relays.add(Path(folder) / "r", server.socket_path, Liar)
         assert isinstance(liar, Liar)
-        options = ("--concurrency", "8")
-        with Arena(site, tmp_path, *options, wait_ms=60_000, lease_ms=4_000, lanes=1, victims_url=liar.url) as arena:
+        roles: dict[Role, dict[str, str]] = {"victims": {"APPLY_REDIS_URL": liar.url}}
+        with Arena(site, tmp_path, "--concurrency", "8", wait_ms=60_000, lease_ms=4_000, lanes=1, roles=roles) as arena:
             # A script that the server does not know yet is refused first: that would be the reply that is lost.
             site.client.script_load(lua.source("paper_order"))
             plans = {step: arena.strike(Fate("hold", "self", Point("before", step))) for step in trouble.held}

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from celery.backends.redis import RedisBackend
 
+import tasks.dispatch
 import tasks.execute
 import workers.park
 from tasks import log
@@ -20,6 +21,7 @@ from tasks.errors import StoreUnavailable
 from tasks.store import Store, connect
 from tasks.venues.paper import PaperVenue
 from tests.crashes.points import MARKERS, TRACE, Fate, Point, Step, When, claim, note, suffer
+from tests.venue.remote import RemoteVenue
 from workers.request import Request
 from workers.take import Taken, Taker
 
@@ -45,6 +47,8 @@ def install() -> None:
     _around(tasks.execute, "intent_of", Step.START, lambda _, named: [named["intent"]["plan_id"]])
     _around(Gate, "consume", Step.CONSUME, lambda _, intent, *__: [intent.plan_id])
     _around(log, "log_ok", Step.TELL, lambda plan_id, *_: [plan_id])
+    _around(tasks.dispatch, "confirm", Step.CONFIRM, lambda _, plan_id, __: [plan_id])
+    _around(RemoteVenue, "submit", Step.ORDER, lambda _, order, *__: [order.plan_id])
     _around(PaperVenue, "submit", Step.ORDER, lambda _, order, *__: [order.plan_id])
     _around(Gate, "finish", Step.FINISH, lambda _, ending, *__: [ending.plan_id])
     _around(RedisBackend, "mark_as_done", Step.STORE, lambda _, task_id, *__, **___: [task_id])
