@@ -21,7 +21,7 @@ ACTIONS: Final = ("FULL_CLOSE_PROPOSED", "PARTIAL_75", "PARTIAL_50")
 UNSUPPORTED_ACTION: Final = "UPDATE_SL"
 
 #: Plans a second. The result stream keeps about 10 000 entries, and none of a run may be trimmed.
-PLANS_PER_S: Final = 15.0
+PLANS_PER_S: Final = 12.0
 _MOST_PLANS: Final = 8_500
 #: Entries a second that are no message, and as many messages that hold no intent.
 _JUNK_PER_S: Final = 0.3

@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from tasks.address import RedisAddress
 from tasks.errors import PlanConflict, StoreUnavailable
@@ -24,7 +22,6 @@ _TASK: Final = "tasks.execute"
 #: A producer tries again until it is acknowledged, this long.
 _GIVE_UP_AFTER_S: Final = 20.0
 _PAUSE_S: Final = 0.25
-_NO_ANSWER: Final = (StoreUnavailable, OperationalError, redis.RedisError, OSError)
 #: A half-open broker must not hold a producer for ever.
 _BROKER_OPTIONS: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 
@@ -108,11 +105,11 @@ class Producers:
         while time.monotonic() < give_up:
             try:
                 act()
-            except _NO_ANSWER:
-                time.sleep(_PAUSE_S)
             except (PlanConflict, BrokenWordError) as error:
                 fate, said = Fate.REFUSED, str(error)
                 break
+            except Exception:  # noqa: BLE001 - kombu and redis-py raise errors of any kind while a connection ends
+                time.sleep(_PAUSE_S)
             else:
                 fate = Fate.ACKNOWLEDGED
                 break

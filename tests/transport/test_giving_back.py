@@ -9,7 +9,7 @@ import redis
 
 import lua
 from tests.servers import RealServer
-from tests.transport.consuming import consuming
+from tests.transport.consuming import consuming, send
 from tests.worker.entries import JUNK, RUNS, message, raw
 from workers import junk
 
@@ -33,6 +33,24 @@ def test_what_a_dead_worker_took_comes_back_or_is_set_aside(
 
         assert 1 == len(consumer.messages) + len(aside)
         assert (entry in [*RUNS.values()]) <= bool(consumer.messages)
+
+
+@pytest.mark.fault("F26")
+def test_a_torn_acknowledgement_leaves_nothing_behind(server: RealServer, client: redis.Redis) -> None:
+    """The connection ends between the two writes of an acknowledgement: what is left is dropped at the next restore."""
+    send(client, 1)
+    keys = ["unacked", "unacked_index", "execute"]
+    client.eval(lua.source("take_messages"), 3, *keys, "dead", 5, "", 1, '"execute"')
+    with consuming(server, queues=["position"]) as dying:
+        (first, _), _ = dying.channel.qos._remove_from_indices("dead.1").command_stack
+    client.execute_command(*first)  # type: ignore[no-untyped-call] # untyped in redis-py
+
+    client.zadd("unacked_index", {"dead.1": 1}, xx=True)
+    with consuming(server) as consumer:
+        consumer.turn_until(lambda: not client.exists("unacked", "unacked_index"), "nothing is left")
+
+        assert [] == consumer.messages
+        assert 0 == client.llen("execute")
 
 
 @pytest.mark.parametrize("skew_s", [-3600.0, -30.0, 30.0, 3600.0])
