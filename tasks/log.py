@@ -104,7 +104,14 @@ def log_resolved(plan_id: str, symbol: str, found: str, who: str, why: str) -> N
 
 def log_lookup(plan_id: str, found: str, again_in_ms: int, detail: str) -> None:
     """What became of an order is not known yet: it is looked up in so many milliseconds."""
-    logger.warning("[LOOKUP] plan=%s found=%s again_in_ms=%d detail=%s", plan_id, found, again_in_ms, ascii(detail))
+    logger.warning(
+        "[LOOKUP] plan=%s found=%s again_in_ms=%d detail=%s",
+        plan_id,
+        found,
+        again_in_ms,
+        ascii(detail),
+        extra=_facts("lookup", plan_id=plan_id, found=found, again_in_ms=again_in_ms, detail=detail),
+    )
 
 
 def log_set_aside(task_id: str, plan_id: str | None, reason: str, detail: str) -> None:
@@ -204,7 +211,8 @@ def log_silent(issuer: str, error: Exception) -> None:
 
 def log_no_sign(hostname: str, error: Exception) -> None:
     """A worker could not leave its sign of life; said once until it can again."""
-    logger.warning("[WORKER] %s left no sign of life: %s", hostname, ascii(str(error)))
+    facts = _facts("worker_silent", hostname=hostname, error=str(error))
+    logger.warning("[WORKER] %s left no sign of life: %s", hostname, ascii(str(error)), extra=facts)
 
 
 def log_unavailable(plan_id: str, error: Exception, pause_ms: int) -> None:

@@ -1,7 +1,9 @@
 """The lines that operators grep for."""
 
+import inspect
 import logging
 import re
+from typing import Any
 
 import pytest
 
@@ -113,3 +115,33 @@ def test_the_order_line(caplog: pytest.LogCaptureFixture, decision: str, level: 
 
     assert caplog.messages[0].startswith(f"[ORDER] {decision} plan=abc123def456 client_order_id=")
     assert level == caplog.records[0].levelno
+
+
+#: One value for each argument that a function of `tasks.log` takes.
+GIVEN: dict[str, Any] = {
+    "plan_id": "plan-1",
+    "outcome": BLOCKED,
+    "claim": Claim("token", "0.008", 0, 345, 4),
+    "stands": None,
+    "error": RuntimeError("gone"),
+    "again_in_ms": 1,
+    "pause_ms": 1,
+    "since_ms": 1,
+    "permits": 1,
+}
+
+LINES = [function for name, function in vars(log).items() if name.startswith("log_")]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda function: function.__name__)
+def test_every_line_carries_its_facts(caplog: pytest.LogCaptureFixture, line: Any) -> None:
+    """Whatever a line tells in its text, a log of JSON has by name: what was given, and the plan as `plan_id`."""
+    taken = inspect.signature(line).parameters
+    line(**{name: GIVEN.get(name, "text") for name in taken})
+    [record] = caplog.records
+    facts = vars(record)["facts"]
+
+    assert re.fullmatch(r"[a-z_]+", facts["event"])
+    assert not {"timestamp", "level", "logger", "message", "exception"} & facts.keys()
+    assert {"plan_id", "outcome"}.isdisjoint(taken) or facts["plan_id"] in {"plan-1", "abc123def456"}
+    assert ("error" in taken) <= ("gone" in str(facts.get("error", "")) or "text" in str(facts.get("error", "")))
