@@ -163,5 +163,5 @@ def _tell_unknown(case: Case, *, as_json: bool) -> None:
     screen.out.print(screen.printable(f"nothing is known of {case.plan_id}; looked in"), markup=False)
     for key, answer in looked_in.items():
         screen.out.print(screen.printable(f"  {key}\n      {answer}", keep="\n"), markup=False)
-    kept = f"records are kept {case.settings.record_ttl_s} s after the end"
-    screen.out.print(f"is the namespace right (APPLY_NAMESPACE={case.settings.namespace})? {kept}", markup=False)
+    screen.out.print(f"records are kept {case.settings.record_ttl_s} s after a plan's end (APPLY_RECORD_TTL_S)")
+    screen.out.print(f"is the namespace right? APPLY_NAMESPACE={case.settings.namespace}", markup=False)

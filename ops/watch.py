@@ -200,7 +200,9 @@ def run(settings: Settings, filters: Filters, since: str, *, as_json: bool) -> i
     """
     watch = Watch(settings, filters, as_json=as_json)
     watch.begin(since)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where a shell that put it into the background has it ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     screen.say("watching; times are UTC; stop: Ctrl-C")
     try:
         watch.run()

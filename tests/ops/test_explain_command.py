@@ -128,6 +128,7 @@ def test_a_plan_that_nobody_knows(stand: Stand) -> None:
     assert (1, 1) == (said.code, document.code)
     assert "nothing is known of plan-1" in said.out
     assert "not among 1 results since 20" in said.out
+    assert [] == [line for line in said.out.splitlines() if len(line) > 80]
     assert {stand.keys.record("plan-1"), stand.keys.timeline("plan-1"), stand.keys.results, stand.keys.rejected} == set(
         looked_in
     )
