@@ -69,6 +69,7 @@ def test_every_line_is_json(pool: str) -> None:
         site_on(server) as site,
     ):
         play(site)
+        wait_until(lambda: worker.lines('"event": "set_aside"') and worker.lines('"event": "order"'), "every line")
         check(events(worker.logs().splitlines()))
 
 
