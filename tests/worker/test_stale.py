@@ -57,8 +57,15 @@ def executes(site: Site, plan_id: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("forgotten", ["broker", "store"])
-@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+@pytest.mark.parametrize(
+    ("forgotten", "busy"),
+    [
+        pytest.param("broker", True, id="busy, broker"),
+        pytest.param("broker", False, id="idle, broker", marks=pytest.mark.long),
+        pytest.param("store", True, id="busy, store", marks=pytest.mark.long),
+        pytest.param("store", False, id="idle, store", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.fault("F21", "F26")
 def test_a_worker_survives_that_its_connections_are_forgotten(
     server: RealServer, ways: dict[str, Relay], forgotten: str, *, busy: bool
