@@ -90,7 +90,7 @@ def write(document: dict[str, Any], said: list[str]) -> None:
     page = _PAGE.read_text(encoding="utf-8")
     before, rest = page.split(_BEGIN)
     _, after = rest.split(_END)
-    table = "\n".join(["", "", "```", f"{document['at'][:10]}: {said[0]}", *said[1:], "```", "", ""])
+    table = "\n".join(["", "", "```text", f"{document['at'][:10]}: {said[0]}", *said[1:], "```", "", ""])
     _PAGE.write_text(before + _BEGIN + table + _END + after, encoding="utf-8")
     waits = document["medians"].get("wait", {})
     rows = [
