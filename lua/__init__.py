@@ -1,7 +1,8 @@
 """The shipped Lua scripts, read by name. Each file is one atomic operation and documents itself."""
 
 import re
-from functools import cache
+from functools import cache, lru_cache
+from hashlib import sha1
 from importlib.resources import files
 
 _INCLUDE = re.compile(r"^--@include ([\w/]+)$", re.MULTILINE)
@@ -18,6 +19,12 @@ def names() -> tuple[str, ...]:
 def source(name: str) -> str:
     """The text of `lua/<name>.lua`, with each line `--@include NAME` replaced by `lua/<NAME>.lua`."""
     return _whole(name)
+
+
+@lru_cache(maxsize=64)
+def digest(text: str) -> str:
+    """What a server knows a script by, once it was sent its text."""
+    return sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _whole(name: str) -> str:

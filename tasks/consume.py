@@ -117,13 +117,12 @@ class Gate:
         wanted, quantity = self._settings.consume_acks, plain(ready.safe_qty)
         if not wanted:
             return self._consume_permits(self._store, intent, token, "consume", quantity, ready.judged)
-        with self._patient.on_one_connection() as store:
-            answer = self._consume_permits(store, intent, token, "consume", quantity, ready.judged)
-            if isinstance(answer, Consumed):
-                acknowledged = store.acknowledgements(wanted, ACK_WAIT_MS)
-                if acknowledged < wanted:
-                    return NotDurable(answer.claim, acknowledged)
-            return answer
+        answer = self._consume_permits(self._patient, intent, token, "consume", quantity, ready.judged)
+        if isinstance(answer, Consumed):
+            acknowledged = self._patient.acknowledgements(wanted, ACK_WAIT_MS)
+            if acknowledged < wanted:
+                return NotDurable(answer.claim, acknowledged)
+        return answer
 
     def meet_server(self) -> None:
         """Find out whether Redis was restarted or failed over since it was met last, and remember what stood then.

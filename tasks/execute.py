@@ -27,8 +27,8 @@ STORE_ERROR: Final = "permitwait_store_error"
 
 
 @shared_task(name="tasks.execute", bind=True, max_retries=None)  # type: ignore[arg-type] # bound
-def execute(self: Task[Any, Any], *args: object, **kwargs: object) -> dict[str, Any]:
-    """Execute one plan: the only keyword argument is `intent` (see `tasks.intent`); returns the outcome.
+def execute(self: Task[Any, Any], *args: object, **kwargs: object) -> Outcome:
+    """Execute one plan: the only keyword argument is `intent` (see `tasks.intent`); returns the outcome, in JSON.
 
     Everything else about the message is refused as `invalid_intent`. While permits are missing the task
     retries, bounded by `APPLY_PERMIT_WAIT_MS` on the Redis clock.
@@ -43,12 +43,12 @@ def execute(self: Task[Any, Any], *args: object, **kwargs: object) -> dict[str, 
         step = execute_once(parts, intent, retries=request.retries, store_error=store_error, seen=request.get(SEEN))
     except InvalidIntent as invalid:
         try:
-            return refuse(parts, invalid, str(request.id), kwargs or args).as_result()
+            return refuse(parts, invalid, str(request.id), kwargs or args)
         except StoreUnavailable as error:
             log.log_unavailable(str(request.id), error, OUTAGE_PAUSE_MS)
             step = Again(OUTAGE_PAUSE_MS, str(error)[:200])
     if isinstance(step, Outcome):
-        return step.as_result()
+        return step
     if step.first or (step.waiting and request.get(ASK_ISSUERS)):
         ask_issuers(self.app, parts.settings.issuers, intent)
     # While it only waits, the worker looks at it at once and then when something changes.

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
-from typing import Any, Protocol, cast
+from threading import local
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -12,16 +13,15 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 import lua
+from lua import digest
 from tasks import observed
 from tasks.address import RedisAddress
 from tasks.errors import StoreUnavailable
 from tasks.settings import CALL_TIMEOUT_MS
+from tasks.wire import Wire
 
-
-class _Script(Protocol):
-    sha: str
-
-    def __call__(self, *, keys: Sequence[str], args: Sequence[object]) -> Any: ...  # noqa: ANN401 - Redis answers
+#: Keys and arguments of one run of a script.
+Call = tuple[Sequence[str], Sequence[object]]
 
 
 def connect(address: RedisAddress, *, timeout_ms: int = CALL_TIMEOUT_MS, protocol: int = 2) -> "redis.Redis":
@@ -66,7 +66,7 @@ class Store:
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
-        self._scripts: dict[str, _Script] = {}
+        self._threads = local()
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[object], *, resend: bool = True) -> list[Any]:
         """Run `lua/<script>.lua` and return its answer as a list.
@@ -77,15 +77,41 @@ class Store:
         Raises:
             StoreUnavailable: no answer in time, or an error for an answer. The script may have run.
         """
-        run = self._script(script)
         with _errors(script):
-            try:
-                answer = run(keys=keys, args=args)
-            except (redis.ConnectionError, redis.TimeoutError):
-                if not resend:
-                    raise
-                answer = run(keys=keys, args=args)
+            (answer,) = self._evaluate(script, [(keys, args)], resend=resend)
+            if isinstance(answer, redis.ResponseError):
+                raise answer
         return cast("list[Any]", answer)
+
+    def run_many(self, script: str, calls: Sequence[Call]) -> "list[list[Any] | StoreUnavailable]":
+        """Run `lua/<script>.lua` once per call in one round trip; a call that failed answers with its error.
+
+        Nothing is sent twice, except to a server that did not know the script and ran nothing.
+        """
+        try:
+            with _errors(script):
+                answers = self._evaluate(script, calls)
+        except StoreUnavailable as error:
+            return [error] * len(calls)
+        return [_refused(script, answer) if isinstance(answer, redis.ResponseError) else answer for answer in answers]
+
+    def _evaluate(self, script: str, calls: Sequence[Call], *, resend: bool = False) -> list[Any]:
+        """The answer to each call; the error for one that was refused."""
+        wire = self._wire()
+        answers = wire.ask([evaluation(script, *call) for call in calls], resend=resend)
+        unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            # Of a script that is sent whole the server knows the digest from then on.
+            again = wire.ask([evaluation(script, *calls[place], whole=True) for place in unknown], resend=resend)
+            for place, answer in zip(unknown, again, strict=True):
+                answers[place] = answer
+        return answers
+
+    def _wire(self) -> Wire:
+        found: Wire | None = getattr(self._threads, "wire", None)
+        if found is None:
+            found = self._threads.wire = Wire(self.client)
+        return found
 
     def field(self, key: str, name: str) -> bytes | None:
         """One field of a HASH.
@@ -188,48 +214,6 @@ class Store:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call] # untyped in redis-py
             return pipeline.execute(raise_on_error=False)
 
-    def _script(self, name: str) -> "_Script":
-        run = self._scripts.get(name)
-        if run is None:
-            run = self._scripts[name] = cast("_Script", self.client.register_script(lua.source(name)))
-        return run
-
-    def run_many(
-        self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[object]]]
-    ) -> "list[list[Any] | StoreUnavailable]":
-        """Run `lua/<script>.lua` once per call in one round trip; a call that failed answers with its error.
-
-        Nothing is sent twice, except to a server that did not know the script and ran nothing.
-        """
-        try:
-            answers = self._pipelined(script, calls)
-            if any(isinstance(answer, NoScriptError) for answer in answers):
-                with _errors(script):
-                    self.client.script_load(lua.source(script))
-                unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-                again = self._pipelined(script, [calls[place] for place in unknown])
-                for place, answer in zip(unknown, again, strict=True):
-                    answers[place] = answer
-        except StoreUnavailable as error:
-            return [error] * len(calls)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                _count_error(answer)
-        return [
-            StoreUnavailable(f"{script}: {type(answer).__name__}: {answer}")
-            if isinstance(answer, Exception)
-            else answer
-            for answer in answers
-        ]
-
-    def _pipelined(self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[object]]]) -> list[Any]:
-        sha = self._script(script).sha
-        with _errors(script):
-            pipeline = self.client.pipeline(transaction=False)
-            for keys, args in calls:
-                pipeline.evalsha(sha, len(keys), *keys, *cast("Any", args))
-            return pipeline.execute(raise_on_error=False)
-
     def waiting(self, key: str) -> tuple[int, int]:
         """How many members a ZSET scored by epoch ms has, and how many of them are due on the Redis clock.
 
@@ -300,37 +284,26 @@ class Store:
             seconds, micros = self.client.time()
         return Decimal(seconds) + Decimal(micros) / 1_000_000
 
-    @contextmanager
-    def on_one_connection(self) -> "Iterator[Store]":
-        """The same Redis through a single connection: acknowledgements are counted per connection.
-
-        Raises:
-            StoreUnavailable: no connection could be opened.
-        """
-        with _errors("connect"):
-            one = self.client.client()  # type: ignore[no-untyped-call] # untyped in redis-py
-        with one:
-            yield Store(one)
-
     def acknowledgements(self, wanted: int, within_ms: int) -> int:
-        """How many of the local AOF and the replicas hold everything this connection wrote.
+        """How many of the local AOF and the replicas hold everything that this thread wrote with its last script.
 
         Waits for `wanted` of them, at most `within_ms` for each of the two kinds.
 
         Raises:
             StoreUnavailable: Redis gave no answer.
         """
+        # They are counted per connection: a thread has one, and after an error no consumption to ask about.
+        wire = self._wire()
         with _errors("WAIT"):
-            try:
-                local = int(self._blocking("WAITAOF", 1, 0, within_ms)[0])
-            except redis.ResponseError:
-                local = 0  # AOF is off, or the server is older than Redis 7.2
-            if local >= wanted:
-                return local
-            return local + int(self._blocking("WAIT", wanted - local, within_ms))
-
-    def _blocking(self, *command: str | int) -> Any:  # noqa: ANN401 - as redis-py
-        return self.client.execute_command(*command)  # type: ignore[no-untyped-call] # untyped in redis-py
+            (found,) = wire.ask([("WAITAOF", 1, 0, within_ms)])
+            # Refused: AOF is off, or the server is older than Redis 7.2.
+            local_file = 0 if isinstance(found, redis.ResponseError) else int(found[0])
+            if local_file >= wanted:
+                return local_file
+            (replicas,) = wire.ask([("WAIT", wanted - local_file, within_ms)])
+            if isinstance(replicas, redis.ResponseError):
+                raise replicas
+            return local_file + int(replicas)
 
     def close(self) -> None:
         """Close every connection."""
@@ -339,6 +312,18 @@ class Store:
 
 def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+
+
+def evaluation(script: str, keys: Sequence[str], args: Sequence[object], *, whole: bool = False) -> tuple[Any, ...]:
+    """The command that runs `lua/<script>.lua`: by its digest, or `whole` for a server that does not know it."""
+    text = lua.source(script)
+    program = ("EVAL", text) if whole else ("EVALSHA", digest(text))
+    return (*program, len(keys), *keys, *args)
+
+
+def _refused(script: str, error: redis.ResponseError) -> StoreUnavailable:
+    _count_error(error)
+    return StoreUnavailable(f"{script}: {type(error).__name__}: {error}")
 
 
 @contextmanager

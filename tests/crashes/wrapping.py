@@ -9,20 +9,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
-from celery.backends.redis import RedisBackend
 
+import lua
 import tasks.dispatch
 import tasks.execute
 import workers.park
 from tasks import log
 from tasks.address import RedisAddress
 from tasks.consume import Gate
-from tasks.errors import StoreUnavailable
-from tasks.store import Store, connect
+from tasks.store import connect, evaluation
 from tasks.venues.paper import PaperVenue
+from tasks.wire import Wire
 from tests.crashes.points import MARKERS, TRACE, Fate, Point, Step, When, claim, note, suffer
 from tests.venue.remote import RemoteVenue
 from workers.request import Request
+from workers.results import Outcomes
 from workers.take import Taken, Taker
 
 #: Of the worker's main process: its children are forked after this module was imported.
@@ -51,14 +52,12 @@ def install() -> None:
     _around(RemoteVenue, "submit", Step.ORDER, lambda _, order, *__: [order.plan_id])
     _around(PaperVenue, "submit", Step.ORDER, lambda _, order, *__: [order.plan_id])
     _around(Gate, "finish", Step.FINISH, lambda _, ending, *__: [ending.plan_id])
-    _around(RedisBackend, "mark_as_done", Step.STORE, lambda _, task_id, *__, **___: [task_id])
+    _around(Outcomes, "mark_as_done", Step.STORE, lambda _, task_id, *__, **___: [task_id])
     _around(Request, "acknowledge", Step.DONE, lambda request: [request.id])
     _around(Taker, "acknowledge", Step.ACK, lambda *args: [_tags[tag] for tag in args[-1] if tag in _tags])
     for owner, name, replaced_by in (
         (Taker, "read", _around_taking),
-        (Store, "_script", _losing_scripts),
-        (Store, "_pipelined", _losing_looks),
-        (RedisBackend, "_set", _losing_results),
+        (Wire, "_ask", _losing),
     ):
         setattr(owner, name, replaced_by(getattr(owner, name)))
 
@@ -143,58 +142,38 @@ def _plans_in(messages: bytes) -> list[str]:
     return [found.decode() for found in re.findall(rb'"task": "tasks\.execute", "id": "([A-Za-z0-9_-]+)"', messages)]
 
 
-class _Losing:
-    """A script whose request or reply is lost where the plan's fate says so."""
+def _losing(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """A call whose request or reply is lost where the fate of a plan in it says so."""
 
-    def __init__(self, script: Any, name: str) -> None:
-        self._script, self._name = script, name
-        self.sha = script.sha
-
-    def __call__(self, *, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        step, plan_id = _step_of(self._name, args)
-        if step:
+    def wrapped(wire: Wire, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        known = [(step, plan_id) for step, plan_id in map(_step_of, commands) if step]
+        for step, plan_id in known:
+            if step is Step.STORE:
+                note(_markers, plan_id, step)
             _lose("before", step, plan_id)
-        answer = self._script(keys=keys, args=args)
-        if step:
+        answers = original(wire, commands)
+        for step, plan_id in known:
             _lose("after", step, plan_id)
-        return answer
-
-
-def _step_of(script: str, args: Sequence[Any]) -> tuple[Step | None, str]:
-    if script == "consume_permits":
-        return (Step.CONSUME if args[13] == "consume" else Step.LOOK), args[1]
-    if script == "paper_order":
-        return Step.ORDER, args[1]
-    return (Step.FINISH, args[3]) if script == "finish_plan" else (None, "")
-
-
-def _losing_scripts(original: Callable[[Store, str], Any]) -> Callable[[Store, str], Any]:
-    return lambda store, name: _Losing(original(store, name), name)
-
-
-def _losing_looks(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    def wrapped(store: Store, script: str, calls: Sequence[Any]) -> list[Any]:
-        plan_ids = [args[1] for _, args in calls] if script == "consume_permits" else []
-        try:
-            for plan_id in plan_ids:
-                _lose("before", Step.LOOK, plan_id)
-            answers = original(store, script, calls)
-            for plan_id in plan_ids:
-                _lose("after", Step.LOOK, plan_id)
-        except redis.ConnectionError as error:
-            raise StoreUnavailable(str(error)) from error
         return answers
 
     return wrapped
 
 
-def _losing_results(original: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapped(backend: Any, key: Any, *rest: Any) -> Any:
-        plan_id = (key.decode() if isinstance(key, bytes) else str(key)).rpartition("celery-task-meta-")[2]
-        note(_markers, plan_id, Step.STORE)
-        _lose("before", Step.STORE, plan_id)
-        answer = original(backend, key, *rest)
-        _lose("after", Step.STORE, plan_id)
-        return answer
+def _step_of(command: Sequence[Any]) -> tuple[Step | None, str]:
+    """What a command to Redis is for, and for which plan."""
+    name, what, *rest = command
+    if name == "SET":
+        key = what.decode() if isinstance(what, bytes) else str(what)
+        return Step.STORE, key.rpartition("celery-task-meta-")[2]
+    if name not in {"EVAL", "EVALSHA"}:
+        return None, ""
+    script, args = _SCRIPTS.get(what, ""), rest[1 + int(rest[0]) :]
+    if script == "consume_permits":
+        return (Step.CONSUME if args[13] == "consume" else Step.LOOK), str(args[1])
+    if script == "paper_order":
+        return Step.ORDER, str(args[1])
+    return (Step.FINISH, str(args[3])) if script == "finish_plan" else (None, "")
 
-    return wrapped
+
+#: Name of each script, by its text and by the digest that a server knows it by.
+_SCRIPTS = {evaluation(name, (), (), whole=whole)[1]: name for name in lua.names() for whole in (False, True)}

@@ -35,7 +35,7 @@ def result_of(decision: Decision, reason: str = "", *, executed: bool = False, *
         "steps_results": [STEP] * 8,
     }
     outcome = Outcome(decision=decision, reason=reason, executed=executed, **(facts | more))
-    return str(saferepr(outcome.as_result(), Task.resultrepr_maxsize))
+    return str(saferepr(outcome, Task.resultrepr_maxsize))
 
 
 def row(**fields: Any) -> FlowersTask:

@@ -1,0 +1,110 @@
+"""One connection to Redis per thread, and nothing between a call and its socket.
+
+redis-py opens it (login, TLS, sentinel) and knows the errors. What is left out is its client and its pool: locks, a
+look at the socket before each call, a poll before each send and each read. They were half of what a call cost the
+worker, and each of them handed the interpreter to another thread.
+"""
+
+import socket
+import ssl
+import struct
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final, cast
+
+import hiredis
+import redis
+
+#: A connection that rested for longer is looked at before it is used: the server may have closed it meanwhile.
+_RESTED_S: Final = 1.0
+
+_READ_BYTES: Final = 65_536
+
+
+class Wire:
+    """One connection, for one thread at a time. Opened at the first call, and anew after one that failed."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Take over the address and the options of `client`, with the timeout of each step of a call."""
+        # redis-py leaves its connections untyped.
+        self._connection = cast("Any", client.connection_pool.make_connection())
+        self._socket: Any = None
+        self._reader: Any = None
+        self._used_at = 0.0
+        self._demoted = False
+
+    def ask(self, commands: Sequence[Sequence[Any]], *, resend: bool = False) -> list[Any]:
+        """Send commands in one piece and return a reply for each; one that Redis refuses has its error for a reply.
+
+        `resend`: all of them are sent once more where no answer came, over a new connection.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: no answer; the commands may have run.
+        """
+        try:
+            return self._ask(commands)
+        except (redis.ConnectionError, redis.TimeoutError):
+            if not resend:
+                raise
+            return self._ask(commands)
+
+    def _ask(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        try:
+            self._make_ready()
+            self._socket.sendall(b"".join(hiredis.pack_command(tuple(command)) for command in commands))
+            replies = [self._reply() for _ in commands]
+        except (BlockingIOError, TimeoutError) as error:
+            self.close()
+            raise redis.TimeoutError(f"no answer in time: {error}") from error
+        except OSError as error:
+            self.close()
+            raise redis.ConnectionError(str(error)) from error
+        except BaseException:
+            # A reply that nobody has read would answer the next question.
+            self.close()
+            raise
+        self._used_at = monotonic()
+        return replies
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        self._socket = None
+        self._connection.disconnect()
+
+    def _make_ready(self) -> None:
+        if self._socket is not None:
+            rested = monotonic() - self._used_at > _RESTED_S
+            if not self._demoted and not (rested and self._ended()):
+                return
+            self.close()
+        self._connection.connect()
+        self._socket = self._connection._sock  # noqa: SLF001 - redis-py offers no other way to what it has opened
+        self._demoted = False
+        self._reader = hiredis.Reader(replyError=self._connection._parser.parse_error)  # noqa: SLF001 - as above
+        timeout_s = self._socket.gettimeout()
+        if timeout_s and not isinstance(self._socket, ssl.SSLSocket):
+            # The kernel keeps the time: Python's own timeouts poll before every send and every read.
+            timeval = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
+            self._socket.settimeout(None)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+
+    def _ended(self) -> bool:
+        try:
+            # Nothing was asked: what can be read is the end, or no answer of ours.
+            return bool(self._connection.can_read(timeout=0))
+        except redis.ConnectionError:
+            return True
+
+    def _reply(self) -> Any:  # noqa: ANN401 - Redis answers
+        while (reply := self._reader.gets()) is False:
+            data = self._socket.recv(_READ_BYTES)
+            if not data:
+                raise redis.ConnectionError("the server closed the connection")
+            self._reader.feed(data)
+        if isinstance(reply, redis.ConnectionError):
+            # It is loading, or wants another login.
+            raise reply
+        # No master any more: the next call asks the sentinel, where there is one, for the one that is.
+        self._demoted = self._demoted or isinstance(reply, redis.ReadOnlyError)
+        return reply
