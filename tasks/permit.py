@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -88,6 +89,8 @@ class Defect:
     detail: str
 
 
+# A permit is looked at once more for each permit of its plan that comes after it.
+@lru_cache(maxsize=1024)
 def read_permit(name: str, raw: bytes) -> Permit | Defect:
     """Read one permit's bytes; never raises."""
     try:

@@ -1,5 +1,6 @@
 """What each worker process opens, and what must hold before it does."""
 
+import gc
 import logging
 import sys
 from functools import lru_cache
@@ -40,6 +41,7 @@ def install(app: Celery) -> None:
     signals.worker_process_init.connect(_forked, weak=False)
     signals.after_setup_logger.connect(_show_ok_lines, weak=False)
     signals.worker_ready.connect(_say_how, weak=False)
+    signals.worker_ready.connect(_settle, weak=False)
     app.steps["worker"].add(heartbeat.Heartbeat)
     app.steps["worker"].add(sweep.Sweep)
     app.steps["worker"].add(exporter.Exporter)
@@ -86,6 +88,12 @@ def _check(sender: Any, **_: Any) -> None:  # noqa: ANN401 - Celery's signal arg
         checks.check_metrics(settings_of_process())
     except PermitWaitError as error:
         sys.exit(f"permitwait: {error}")
+
+
+def _settle(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
+    # What was loaded stays: going through it in search of garbage stopped every thread for 50 to 110 ms (measured).
+    gc.collect()
+    gc.freeze()
 
 
 def _say_how(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments

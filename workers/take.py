@@ -14,8 +14,6 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha1
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
@@ -86,22 +84,43 @@ class Taker:
         """Whether a reply is overdue: the connection is half open, or the server stands still."""
         return self.waiting and monotonic() - self._asked_at > SILENT_S
 
-    def ask(self, connection: Any, keys: Sequence[str], names: Sequence[str], most: int) -> bool:  # noqa: ANN401 - redis-py's, untyped
-        """Send a call where one is due, and say whether; `keys` and `names` as in `lua/take_messages.lua`."""
+    @property
+    def due(self) -> bool:
+        """Whether the next call may find something, as far as the last answer told."""
+        return not self.waiting and monotonic() >= self._ask_at
+
+    def ready(self, connection: Any) -> bool:  # noqa: ANN401 - redis-py's, untyped
+        """Whether a call is due on this connection; a new one is prepared."""
         if connection._sock is not self._socket:  # noqa: SLF001 - as kombu, which registers this very socket
             self._begin(connection)
-        if self.waiting or monotonic() < self._ask_at or most < 1:
+        return self.due
+
+    def ask(
+        self,
+        connection: Any,  # noqa: ANN401 - redis-py's, untyped
+        keys: Sequence[str],
+        names: Sequence[str],
+        most: int,
+        acknowledged: Sequence[str] = (),
+    ) -> bool:
+        """Send a call where one is due, and say whether; `keys` and `names` as in `lua/take_messages.lua`.
+
+        Messages `acknowledged` until then go with it, as in `acknowledge`.
+        """
+        if not self.ready(connection) or most < 1:
             return False
         if not self._token:
             self._keys = frozenset(keys)
             self._token, self._again = _left_by_another(self._keys) or (uuid4().hex, False)
         script = lua.source("take_messages")
-        program = ("EVAL", script) if self._whole else ("EVALSHA", _sha(script))
+        program = ("EVAL", script) if self._whole else ("EVALSHA", lua.digest(script))
         # An earlier call may have taken more than there is room for now.
         wanted = MOST if self._again else min(most, MOST)
         again = "again" if self._again else ""
         routing_keys = [json.dumps(name) for name in names]
-        _send(connection, *program, len(keys), *keys, self._token, wanted, again, len(names), *routing_keys)
+        call = (*program, len(keys), *keys, self._token, wanted, again, len(names), *routing_keys)
+        unacked, index, *_ = keys
+        _send(connection, *self._unmarking(unacked, index, acknowledged), call)
         self._awaited.append("take")
         self._asked_at = monotonic()
         return True
@@ -110,12 +129,16 @@ class Taker:
         """Remove the marks of these messages. Where the connection is lost before that is confirmed, see `lose`."""
         if connection._sock is not self._socket:  # noqa: SLF001 - as above
             self._begin(connection)
-        # The mark first: an index entry without its message is dropped at the next restore, but a message without its
-        # index entry would stay for ever. In one piece, so that a worker that is killed is hardly ever between them.
-        both = connection.pack_commands((("HDEL", unacked, *tags), ("ZREM", index, *tags)))
-        connection.send_packed_command([b"".join(both)], check_health=False)
+        _send(connection, *self._unmarking(unacked, index, tags))
+
+    def _unmarking(self, unacked: str, index: str, tags: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        if not tags:
+            return ()
         self._awaited.extend(("ack", "acked"))
         self._acknowledged.append(tags)
+        # The mark first: an index entry without its message is dropped at the next restore, but a message without its
+        # index entry would stay for ever. Sent in one piece, so that a worker that is killed is hardly ever in between.
+        return ("HDEL", unacked, *tags), ("ZREM", index, *tags)
 
     def read(self, connection: Any) -> list[Taken]:  # noqa: ANN401 - as above
         """Everything that has arrived; empty where it was only a change, or no whole reply.
@@ -176,7 +199,7 @@ class Taker:
         self._pushes, self._told, self._ask_at = False, False, 0.0
         # Of what this client changes itself it is told nothing: its own call has read the lengths afterwards.
         for reply, command in (("hello", ("HELLO", "3")), ("tracking", ("CLIENT", "TRACKING", "ON", "NOLOOP"))):
-            _send(connection, *command)
+            _send(connection, command)
             self._awaited.append(reply)
 
     def _receive(self) -> None:
@@ -235,11 +258,7 @@ def _left_by_another(keys: frozenset[str]) -> tuple[str, bool] | None:
     return None
 
 
-@cache
-def _sha(script: str) -> str:
-    return sha1(script.encode(), usedforsecurity=False).hexdigest()
-
-
-def _send(connection: Any, *command: str | int) -> None:  # noqa: ANN401 - redis-py's, untyped
+def _send(connection: Any, *commands: tuple[Any, ...]) -> None:  # noqa: ANN401 - redis-py's, untyped
     # Without redis-py's health check, which would read a reply from under us.
-    connection.send_packed_command(connection.pack_command(*command), check_health=False)
+    packed = b"".join(hiredis.pack_command(command) for command in commands)
+    connection.send_packed_command([packed], check_health=False)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty
+from time import monotonic
 from typing import Any, Final, cast
 
 from kombu import transport as kombu_transports
@@ -21,12 +22,17 @@ from redis import exceptions
 
 from workers.envelope import NESTING_MAX, NOT_DECODED, envelope_fault, task_fault, too_deep
 from workers.junk import JunkError, blames_entry, hand_over, why_of
+from workers.poller import Poller
 from workers.take import MOST, Taker
 from workers.unacked import QoS
 
 logger = logging.getLogger("permitwait")
 
 _JSON: Final = "application/json"
+
+#: An acknowledgement goes with the next call for messages, or alone after so long: alone it wakes the event loop for
+#: its reply. Who takes the message up in between finds its plan ended.
+_ACKNOWLEDGE_AFTER_S: Final = 0.05
 
 
 def install() -> None:
@@ -41,22 +47,6 @@ def install() -> None:
         kombu_transports._transport_cache.pop(scheme, None)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
 
 
-class Poller(stock.MultiChannelPoller):
-    """kombu's poller, whose BRPOP is always on its way; ours asks when it is worth it, so it is offered every turn."""
-
-    _channels: "set[Channel]"
-
-    def on_poll_start(self) -> None:
-        """Extends upstream's: acknowledgements of this turn of the event loop go out before it waits."""
-        for channel in self._channels:
-            channel.flush_acknowledged()
-        super().on_poll_start()
-
-    def _register_BRPOP(self, channel: Any) -> None:  # noqa: N802, ANN401 - kombu's own name
-        super()._register_BRPOP(channel)  # type: ignore[misc]  # left out of the stubs
-        channel._brpop_start()  # noqa: SLF001 - as upstream
-
-
 class Channel(stock.Channel):
     """kombu's Redis channel that loses no entry and survives any.
 
@@ -69,7 +59,10 @@ class Channel(stock.Channel):
     # Attributes of upstream's that its type stubs leave out.
     _brpop_sent_at: float | None
     _closing: bool
+    _in_listen: Any
     _in_poll: Any
+    _active_queues: list[str]
+    active_fanout_queues: set[str]
     _queue_cycle: Any
     connection_errors: tuple[type[Exception], ...]
     global_keyprefix: str
@@ -82,7 +75,9 @@ class Channel(stock.Channel):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - whatever kombu passes
         self._taker = Taker()
         self._asked: tuple[str, ...] = ()
+        self._keys: dict[tuple[str, ...], list[str]] = {}
         self._acknowledged: list[str] = []
+        self._acknowledged_at = 0.0
         super().__init__(*args, **options)
 
     @contextmanager
@@ -95,12 +90,28 @@ class Channel(stock.Channel):
                 client = self._kept = self._create_client()
         yield client
 
+    @property
+    def standing(self) -> tuple[Any, ...]:
+        """What its sockets wait for: while nothing of this changes, upstream's preparations of a turn do nothing."""
+        subclient = self.__dict__.get("subclient")
+        listening, polled = subclient.connection if subclient else None, self._in_poll
+        return (
+            polled and polled._sock,  # noqa: SLF001 - as kombu, which registers these very sockets
+            listening and listening._sock,  # noqa: SLF001 - as above
+            self._in_listen is listening,
+            self.qos.can_consume(),
+            len(self._active_queues),
+            len(self.active_fanout_queues),
+        )
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something to ask the queues, or too long a silence to wait on."""
+        return (self._taker.due or self._taker.silent) and bool(self.active_queues)
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Replaces upstream's: asks for as many entries as there is room for, where something may be there."""
         _ = timeout  # upstream's; nothing here waits at the server
-        queues = tuple(self._queue_cycle.consume(len(self.active_queues)))
-        if not queues:
-            return
         connection = self.client.connection
         if self._taker.silent:
             logger.warning("[TAKE] no reply from the broker; connecting again")
@@ -110,13 +121,25 @@ class Channel(stock.Channel):
         # Upstream pauses the socket of a full worker only where it believes that a reply is on its way, and drops
         # the connection if that takes too long.
         self._in_poll, self._brpop_sent_at = connection, None
+        if not self._taker.ready(connection):
+            return
+        queues = tuple(self._queue_cycle.consume(len(self.active_queues)))
+        if not queues:
+            return
         room = self.qos.can_consume_max_estimate()
-        names = (self.unacked_key, self.unacked_index_key)
-        urgent_first = (self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues)
-        keys = [self.global_keyprefix + key for key in (*names, *urgent_first)]
-        if self._taker.ask(connection, keys, queues, MOST if room is None else room):
+        acknowledged = self._acknowledged
+        if self._taker.ask(connection, self._keys_of(queues), queues, MOST if room is None else room, acknowledged):
+            self._acknowledged = []
             self._asked = queues
             self._queue_cycle.rotate(queues[0])
+
+    def _keys_of(self, queues: tuple[str, ...]) -> list[str]:
+        keys = self._keys.get(queues)
+        if keys is None:
+            names = (self.unacked_key, self.unacked_index_key)
+            urgent_first = (self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues)
+            keys = self._keys[queues] = [self.global_keyprefix + key for key in (*names, *urgent_first)]
+        return keys
 
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401 - kombu's own signature
         """Replaces upstream's, whose `loads` and delivery let any error in the entry end the worker."""
@@ -136,23 +159,26 @@ class Channel(stock.Channel):
         return True
 
     def acknowledge(self, tag: str) -> None:
-        """Have the mark of a message removed with the others of this turn; at once where no turn follows."""
+        """Have the mark of a message removed, soon and with others; at once where no turn follows."""
+        if not self._acknowledged:
+            self._acknowledged_at = monotonic()
         self._acknowledged.append(tag)
         if self._closing:
             self._acknowledge_now()
 
-    def flush_acknowledged(self) -> None:
-        """Send the acknowledgements of this turn, without waiting for replies where messages are taken here."""
-        self._acknowledged += self._taker.unconfirmed
-        self._taker.unconfirmed.clear()
+    def flush_acknowledged(self, *, at_once: bool) -> None:
+        """Send the acknowledgements that no call for messages took along in time, without waiting for replies."""
+        if self._taker.unconfirmed:
+            self._acknowledged += self._taker.unconfirmed
+            self._taker.unconfirmed.clear()
         if not self._acknowledged:
             return
         if not self._in_poll:
             self._acknowledge_now()
-            return
-        tags, self._acknowledged = self._acknowledged, []
-        unacked, index = (self.global_keyprefix + key for key in (self.unacked_key, self.unacked_index_key))
-        self._taker.acknowledge(self.client.connection, unacked, index, tags)
+        elif at_once or len(self._acknowledged) >= MOST or monotonic() > self._acknowledged_at + _ACKNOWLEDGE_AFTER_S:
+            tags, self._acknowledged = self._acknowledged, []
+            unacked, index = (self.global_keyprefix + key for key in (self.unacked_key, self.unacked_index_key))
+            self._taker.acknowledge(self.client.connection, unacked, index, tags)
 
     def _acknowledge_now(self) -> None:
         tags, self._acknowledged = self._acknowledged, []
@@ -327,6 +353,14 @@ class Transport(stock.Transport):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - whatever kombu passes
         super().__init__(*args, **options)
         self.cycle = Poller()
+        self._flushing: Any = None
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ANN401 - kombu's own signature
+        """Extends upstream's: the last acknowledgements of a worker that falls idle go out, too."""
+        super().register_with_event_loop(connection, loop)
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flushing = loop.call_repeatedly(2 * _ACKNOWLEDGE_AFTER_S, cast("Poller", self.cycle).flush_acknowledged)
 
 
 class SentinelTransport(Transport, stock.SentinelTransport):
