@@ -4,19 +4,27 @@ import heapq
 import json
 import threading
 import time
-from typing import Final
 
 from bench.bed import Bed
 
-GOVERNOR: Final = json.dumps({"granted": True, "symbol": "BTCUSDT", "decision": "EXECUTE", "consumed": False})
-P33: Final = json.dumps({"allow": True, "symbol": "BTCUSDT", "safe_close_qty": 0.008})
+
+def permit_text(name: str) -> str:
+    """A permit as its issuer writes it (SEED "Permit contents"): no two are the same."""
+    created_at = time.time()
+    if name == "governor":
+        figures = {"computed_qty": 0.008, "computed_notional": 512.0}
+        facts = {"granted": True, "symbol": "BTCUSDT", "decision": "EXECUTE", **figures, "consumed": False}
+    else:
+        figures = {"safe_close_qty": 0.008, "exchange_position_amt": 0.01, "ledger_amt": 0.01}
+        facts = {"allow": True, "symbol": "BTCUSDT", **figures, "reason": "sanity_checks_passed"}
+    return json.dumps({**facts, "created_at": created_at})
 
 
 def grant(on: Bed, number: int) -> None:
     """Both permits of a plan, at once."""
     pipeline = on.client.pipeline(transaction=False)
-    pipeline.set(on.keys.permit("governor", f"bench-{number}"), GOVERNOR, ex=100)
-    pipeline.set(on.keys.permit("p33", f"bench-{number}"), P33, ex=100)
+    for name in ("governor", "p33"):
+        pipeline.set(on.keys.permit(name, f"bench-{number}"), permit_text(name), ex=100)
     pipeline.execute()
 
 
@@ -57,7 +65,7 @@ class Issuer:
                     return
                 _, name, plan_id = heapq.heappop(self._due)
             pipeline = self._on.client.pipeline(transaction=True)
-            pipeline.set(self._on.keys.permit(name, plan_id), GOVERNOR if name == "governor" else P33, ex=60)
+            pipeline.set(self._on.keys.permit(name, plan_id), permit_text(name), ex=60)
             pipeline.time()
             seconds, micros = pipeline.execute()[1]
             self._complete_ms[plan_id] = seconds * 1000 + micros / 1000
