@@ -100,13 +100,13 @@ class Cost:
 
 @contextmanager
 def worker(command: Sequence[str], env: dict[str, str]) -> Iterator[Child]:
-    """One worker process, ready."""
+    """One worker process, ready: it has said `[START]`."""
     ready = threading.Event()
     lines: list[str] = []
 
     def read(line: str) -> None:
         lines.append(line)
-        if " ready." in line:
+        if "[START]" in line:
             ready.set()
 
     child = Child(list(command), {"PYTHONPATH": os.curdir, **env}, read)

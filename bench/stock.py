@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import redis
-from celery import Celery
+from celery import Celery, signals
 
 _url = os.environ["APPLY_REDIS_URL"]
 _broker = os.environ.get("APPLY_BROKER_URL", _url)
@@ -35,6 +35,11 @@ app.conf.update(
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
 )
+
+
+@signals.worker_ready.connect
+def _say_ready(**_: Any) -> None:  # noqa: ANN401 - Celery's signal arguments
+    print("[START]", flush=True)
 
 
 @cache

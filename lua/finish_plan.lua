@@ -40,8 +40,8 @@
 -- ARGV[18…] outcome as field, value, …; attempts, wait_ms and timestamp are added here, on the Redis clock
 --
 -- Returns, first element of the list:
---   "finished" the plan has its outcome, from this call: the record follows as field, value, …
---   "repeat"   the plan had its outcome before: the record follows
+--   "finished" the plan has its outcome, from this call: the facts that were added follow as field, value, …
+--   "repeat"   the plan had its outcome before: the record follows, likewise
 --   "moved"    the plan is not in the state to leave, or the claim is another's: the state found follows
 
 --@include include/count
@@ -64,15 +64,16 @@ local known = redis.call('HMGET', record, 'state', 'token', 'taken_up_ms', 'cons
   'recovering', 'lease_until_ms', 'accept_until_ms')
 local state, taken_up = known[1], tonumber(known[3]) or now
 
-local function whole_record(word)
-  local answer = redis.call('HGETALL', record)
-  table.insert(answer, 1, word)
-  return answer
+local function finished(ran, waited, ended_s)
+  return { 'finished', 'attempts', ran, 'wait_ms', waited, 'timestamp', ended_s }
 end
 
 if not state then return { 'moved', 'none' } end
 if state ~= 'registered' and state ~= 'waiting' and state ~= 'consumed' then
-  return whole_record(known[6] == token and 'finished' or 'repeat')
+  if known[6] == token then return finished(unpack(redis.call('HMGET', record, 'attempts', 'wait_ms', 'timestamp'))) end
+  local answer = redis.call('HGETALL', record)
+  table.insert(answer, 1, 'repeat')
+  return answer
 end
 if state ~= from then return { 'moved', state } end
 -- While a lease runs its holder may submit, unless it may only look the order up; and what left may still arrive.
@@ -92,8 +93,8 @@ if act ~= '' then redis.call('XLEN', audit) end
 local facts = {}
 for i = FIRST_FACT, #ARGV do facts[#facts + 1] = ARGV[i] end
 local waited = (tonumber(known[4]) or now) - taken_up
-for _, part in ipairs({ 'attempts', known[5] or '0', 'wait_ms', string.format('%.0f', waited),
-  'timestamp', string.format('%.3f', now / 1000) }) do facts[#facts + 1] = part end
+local added = finished(known[5] or '0', string.format('%.0f', waited), string.format('%.3f', now / 1000))
+for i = 2, #added do facts[#facts + 1] = added[i] end
 
 redis.call('HSET', record, 'state', to, 'ended_ms', string.format('%.0f', now), 'ended_by', token,
   'detail', detail, unpack(facts))
@@ -136,4 +137,4 @@ redis.call('EXPIRE', timeline, ttl_s)
 count(stats, 'ended:' .. counted)
 if known[5] then count(stats, 'attempts', known[5]) end
 if from == 'waiting' then count(stats, wait_field('wait_blocked', waited)) end
-return whole_record('finished')
+return added

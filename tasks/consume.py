@@ -144,7 +144,7 @@ class Gate:
         Raises:
             StoreUnavailable: Redis gave no answer, or an error; the outcome may be recorded.
         """
-        keys, plan_id, symbol = self.keys, ending.plan_id, ending.symbol
+        keys, plan_id, symbol, facts = self.keys, ending.plan_id, ending.symbol, ending.fields()
         fill, by_hand = ending.fill, ending.by_hand
         answer = self._store.run(
             "finish_plan",
@@ -175,13 +175,16 @@ class Gate:
                 LEDGER_TTL_S,
                 counted_as(ending, self._settings.allowlist),
                 *((by_hand.act, by_hand.who, by_hand.why) if by_hand else ("", "", "")),
-                *ending.fields(),
+                *facts,
             ],
         )
         word, *rest = answer
         if word == b"moved":
             return None
-        return Finished(_outcome(rest), fresh=word == b"finished")
+        if word == b"repeat":
+            return Finished(_outcome(rest))
+        # From this very call: the rest of the record is what was sent.
+        return Finished(outcome_from_fields(dict(_pairs(_texts(rest))) | dict(_pairs(facts))), fresh=True)
 
     def overdue(self, most: int, skip: int = 0) -> list[str]:
         """Plans without an outcome that should have one by now, the longest overdue first, after `skip` of them.
@@ -363,11 +366,14 @@ def _standings(rest: list[Any], permits: tuple[str, ...]) -> Iterator[Standing]:
 
 
 def _outcome(rest: list[bytes]) -> Outcome:
-    texts = [part.decode(errors="replace") for part in rest]
     try:
-        return outcome_from_fields(dict(_pairs(texts)))
+        return outcome_from_fields(dict(_pairs(_texts(rest))))
     except (KeyError, ValueError) as error:
         raise StoreUnavailable(f"the record of a finished plan cannot be read: {error!r}") from error
+
+
+def _texts(rest: list[bytes]) -> list[str]:
+    return [part.decode(errors="replace") for part in rest]
 
 
 def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ one timer. On arrival, and whenever something about a waiting plan may have chan
 the event loop, many plans in one round trip; a task attempt starts only where it can end the wait.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any, Final
@@ -25,6 +26,10 @@ state: Any = _state
 
 #: Plans parked in one worker at most; beyond it messages wait in the broker (`make bench` tells bytes per plan).
 MOST_PARKED: Final = 20_000
+
+
+#: Of the messages that a worker may hold, one in so many may wait for its acknowledgement without waking the loop.
+_HELD_BACK: Final = 8
 
 
 class Parked:
@@ -53,6 +58,9 @@ class Lot:
         # The same plan can be here twice: two messages of one plan both wait for its outcome.
         self._parked: dict[str, list[Parked]] = {}
         self._count = 0
+        # Messages whose plans have ended, told by whatever thread the pool reports on.
+        self._ended: deque[Any] = deque()
+        self._closed = False
 
     def __len__(self) -> int:
         return self._count
@@ -90,6 +98,28 @@ class Lot:
     def changed_all(self) -> None:
         """Look at every parked plan now."""
         self.changed(tuple(self._parked))
+
+    def end(self, request: Any) -> None:  # noqa: ANN401 - Celery's, untyped
+        """Acknowledge a message with the next turn of the event loop; from any thread.
+
+        Celery wakes the loop for each, and the loop then competes with the attempts for the interpreter. It is woken
+        only where messages would soon be missed: when an eighth of what this worker may hold waits.
+        """
+        self._ended.append(request)
+        if self._closed or len(self._ended) * _HELD_BACK > (self._consumer.initial_prefetch_count or 1):
+            self._consumer.call_soon(self.settle)
+
+    def close(self) -> None:
+        """No turn follows: what ends from now on is acknowledged as Celery would."""
+        self._closed = True
+        self.settle()
+
+    def settle(self) -> None:
+        """Acknowledge every message whose plan has ended."""
+        while self._ended:
+            request = self._ended.popleft()
+            # A broker that is gone delivers it again, and its plan answers that it has ended.
+            request.message.ack_log_error(log.logger, self._consumer.connection_errors)
 
     def give_back(self) -> None:
         """Return every message that waits here to its queue, for another worker to take while this one ends.

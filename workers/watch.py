@@ -243,11 +243,14 @@ class PermitWatch(bootsteps.StartStopStep):
         """Watch for the lot of this connection."""
         self._watch = parent.permit_watch = Watch(parent.hub, parent.timer, parent.permit_lot, parts_of_process())
         parent.call_soon(self._watch.start)
+        parent.hub.on_tick.add(parent.permit_lot.settle)
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401 - Celery's own interface
         """Stop watching; a worker that ends gives back what is parked, a lost connection has done so."""
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
+            parent.hub.on_tick.discard(parent.permit_lot.settle)
+            parent.permit_lot.close()
         if state.should_stop is not None:
             parent.permit_lot.give_back()
