@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +17,11 @@ from rich.console import Console
 from bench import report
 from bench.asking import ask
 from bench.chaining import chain
-from bench.contestants import GATE, NOOP, RETRY
+from bench.contestants import GATE, NOOP, RETRY, pin_to
 from bench.draining import drain, scale
 from bench.parking import park, weight
 from bench.waiting import cut, wait
+from tests.rabbitmq import RabbitNode
 
 Run = Callable[[argparse.Namespace, int], dict[str, Any]]
 
@@ -32,8 +34,9 @@ def _wait(options: argparse.Namespace, seed: int) -> dict[str, Any]:
             # Above this rate it falls behind, and only its queue is measured.
             "retry": wait(RETRY, per_s, options.seconds, seed) if per_s <= options.twin_rate else None,
         }
-        if options.amqp:
-            found[f"{per_s}/s amqp"] = {"gate": wait(GATE, per_s, options.seconds, seed, options.amqp), "retry": None}
+        if options.node:
+            url = options.node.url(options.node.add_vhost())
+            found[f"{per_s}/s amqp"] = {"gate": wait(GATE, per_s, options.seconds, seed, url), "retry": None}
     return found
 
 
@@ -42,8 +45,9 @@ def _drain(options: argparse.Namespace, _: int) -> dict[str, Any]:
 
 
 def _park(options: argparse.Namespace, _: int) -> dict[str, Any]:
-    plans = options.parked
-    return {"gate": park(GATE, plans, 500), "retry": park(RETRY, plans, 500), "weight": weight(plans)}
+    # Of as many plans as the gate's the stock retry has ended none after two minutes.
+    few = options.twin_parked
+    return {"gate": park(GATE, options.parked, 500), "retry": park(RETRY, few, 500), "weight": weight(options.parked)}
 
 
 def _scale(options: argparse.Namespace, _: int) -> dict[str, Any]:
@@ -83,16 +87,27 @@ def main() -> int:
     parser.add_argument("--twin-rate", type=int, default=100, help="highest rate that the stock retry is run at")
     parser.add_argument("--plans", type=int, default=3000, help="plans of drain and scale")
     parser.add_argument("--parked", type=int, default=2000, help="plans of park")
+    parser.add_argument("--twin-parked", type=int, default=200, help="plans of park for the stock retry")
     parser.add_argument("--records", type=int, default=100_000, help="plans that have run before status asks")
     parser.add_argument("--seed", type=int, default=1, help="of the permits' delays")
-    parser.add_argument("--amqp", default="", help="address of a RabbitMQ to run wait on, too")
+    parser.add_argument("--rabbitmq", action="store_true", help="run wait on a RabbitMQ node of our own, too")
+    parser.add_argument("--pin", type=int, help="number of the core that each contestant's worker is bound to")
     parser.add_argument("--document", action="store_true", help="write table and plot into docs/")
     options = parser.parse_args()
     chosen = options.workloads or list(WORKLOADS)
     unknown = set(chosen) - set(WORKLOADS)
     if unknown:
         parser.error(f"unknown workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    if options.pin is not None:
+        pin_to(options.pin)
+    with ExitStack() as stack:
+        options.node = stack.enter_context(RabbitNode()) if options.rabbitmq else None
+        return _measure(options, chosen)
+
+
+def _measure(options: argparse.Namespace, chosen: list[str]) -> int:
     progress = Console(stderr=True)
+    path = Path("bench/results") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     runs: list[dict[str, Any]] = []
     for number in range(options.runs):
         found = {}
@@ -100,25 +115,28 @@ def main() -> int:
             progress.print(f"run {number + 1} of {options.runs}: {name} …")
             found[name] = WORKLOADS[name](options, options.seed + number)
         runs.append(found)
-    now = datetime.now(UTC)
-    document = {
-        "at": now.isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "celery": version("celery"),
-        "cores": os.cpu_count(),
-        "options": vars(options),
-        "medians": report.medians(runs),
-        "runs": runs,
-    }
-    path = Path("bench/results") / f"{now:%Y%m%dT%H%M%SZ}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        # After each run: what was measured is not lost with a later one.
+        document = _document(options, runs)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     lines = report.lines(document)
     Console().print("\n" + "\n".join(lines), highlight=False, markup=False)
     progress.print(f"\nwritten to {path}")
     if options.document:
         report.write(document, lines)
     return 0
+
+
+def _document(options: argparse.Namespace, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "celery": version("celery"),
+        "cores": os.cpu_count(),
+        "options": {name: value for name, value in vars(options).items() if name != "node"},
+        "medians": report.medians(runs),
+        "runs": runs,
+    }
 
 
 if __name__ == "__main__":

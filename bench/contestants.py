@@ -48,6 +48,15 @@ RETRY: Final = Contestant("stock retry", _STOCK, "bench.attempt", "stock", "benc
 NOOP: Final = Contestant("stock no-op", _STOCK, "bench.noop", "stock", "bench:results", "bench:results")
 
 
+#: In front of every worker's command.
+_prefix: list[str] = []
+
+
+def pin_to(core: int) -> None:
+    """Bind the workers of all contestants to one core (Linux)."""
+    _prefix[:] = ["taskset", "-c", str(core)]
+
+
 @contextmanager
 def running(on: Bed, who: Contestant, **settings: str) -> Iterator[Cost]:
     """One worker of this contestant on the bed, ready; its cost is counted from then on."""
@@ -58,7 +67,7 @@ def running(on: Bed, who: Contestant, **settings: str) -> Iterator[Cost]:
         "APPLY_ISSUERS": "",
         **settings,
     }
-    with worker(who.command, env) as process:
+    with worker((*_prefix, *who.command), env) as process:
         yield Cost(process)
 
 

@@ -28,7 +28,7 @@
 -- ARGV[10] life of the timeline, s
 -- ARGV[11] epoch ms at which the intent was created, "" = not stated
 -- ARGV[12] largest age of an intent, ms
--- ARGV[13] client order id
+-- ARGV[13] consume: client order id
 -- ARGV[14] "look", "consume", or "peek": a look that leaves an abandoned claim to the attempt that follows it
 -- ARGV[15] consume: quantity to order, exact decimal text
 -- ARGV[16…] consume: the judged bytes of each permit, in the order of KEYS[8…]

@@ -317,7 +317,7 @@ class Gate:
                 settings.record_ttl_s,
                 "" if created_ms is None else created_ms,
                 settings.plan_max_age_ms,
-                client_order_id(plan_id),
+                client_order_id(plan_id) if mode == "consume" else "",
                 mode,
                 safe_qty,
                 *judged,
