@@ -36,7 +36,9 @@ local since = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 -- A server that was never another's replica changed when it started. When a replica was promoted it does not say.
 local never_replica = string.match(redis.call('INFO', 'replication'), 'master_replid2:0+%s')
 local uptime_s = tonumber(string.match(info, 'uptime_in_seconds:(%d+)'))
-if never_replica and uptime_s then since = since - uptime_s * 1000 end
+-- It counts whole seconds from the second in which it started: the end of that second, for nothing from before may be
+-- taken for newer, and not later than now, for nothing from now on may be taken for older.
+if never_replica and uptime_s then since = math.min(since, (tonumber(time[1]) - uptime_s + 1) * 1000) end
 
 local standing, cursor = {}, '0'
 repeat

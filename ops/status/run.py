@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +74,9 @@ def _watch(store: Store, settings: Settings, wishes: Wishes, every_s: float) -> 
     try:
         if wishes.as_json or not screen.out.is_terminal:
             while True:
-                code = _next(store, settings, wishes, _print_json if wishes.as_json else _print_page)
+                code, looked = _next(store, settings, wishes)
+                if looked:
+                    (_print_json if wishes.as_json else _print_page)(*looked)
                 time.sleep(every_s)
         with Live(console=screen.out, auto_refresh=False) as live:
 
@@ -84,20 +85,22 @@ def _watch(store: Store, settings: Settings, wishes: Wishes, every_s: float) -> 
                 live.update(Group(*page(facts, points, screen.out.height - 1)), refresh=True)
 
             while True:
-                code = _next(store, settings, wishes, show)
+                code, looked = _next(store, settings, wishes)
+                if looked:
+                    show(*looked)
                 time.sleep(every_s)
     except KeyboardInterrupt:
         return code
 
 
-def _next(store: Store, settings: Settings, wishes: Wishes, show: Callable[[Facts, Checklist], None]) -> int:
+def _next(store: Store, settings: Settings, wishes: Wishes) -> tuple[int, tuple[Facts, Checklist] | None]:
+    """The exit code that goes with what stands now, known before it is shown: Ctrl-C may come at once."""
     try:
-        facts, points = _look(store, settings, wishes.file)
+        looked = _look(store, settings, wishes.file)
     except StoreUnavailable as error:
         screen.say(f"Redis gave no answer, asking again: {error}")
-        return UNREACHABLE
-    show(facts, points)
-    return 0 if points.validated else 1
+        return UNREACHABLE, None
+    return 0 if looked[1].validated else 1, looked
 
 
 def _print_json(facts: Facts, points: Checklist) -> None:

@@ -82,6 +82,27 @@ def test_a_waiting_plan_from_before_a_restart_is_refused(
     assert ([], 2) == (orders_of(operator, keys), operator.exists(*permits(keys, "plan-1")))
 
 
+@pytest.mark.fault("F14", "F15")
+def test_a_plan_from_just_before_a_restart_is_refused(
+    first: RealServer, operator: redis.Redis, keys: Keys, executor: Parts
+) -> None:
+    """A server counts its life in whole seconds: what it may have forgotten last counts as from before, too."""
+
+    def fraction() -> int:
+        return int(operator.time()[1])
+
+    hold(operator, keys)
+    # Early in the next second, a server that started late in this one says that it started a second ago.
+    wait_until(lambda: 200_000 < fraction() < 400_000, "a second that has begun")
+    assert isinstance(execute_once(executor, intent_of()), Again)
+    restart(first)
+    wait_until(lambda: fraction() < 100_000, "the next second")
+    executor.gate.meet_server()
+    grant(operator, keys, "plan-1")
+
+    assert "server_changed" == run_to_outcome(executor, intent_of()).reason
+
+
 def permits(keys: Keys, plan_id: str) -> list[str]:
     """The keys of both permits."""
     return [keys.permit(name, plan_id) for name in ("governor", "p33")]
