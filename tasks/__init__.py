@@ -30,6 +30,6 @@
 Words used by the steps: `permit.py` and `strictjson.py` (what a permit must say), `reasons.py` (why not),
 `refuse.py` (messages that touch no plan), `by_hand.py` (what an operator may do to one), `parts.py` (what a process
 needs), `settings.py` and `address.py` (what can be configured), `keys.py` (every name in Redis), `stats.py` (what is
-counted), `life.py` (what a worker tells about itself), `store.py` (how Redis is called), `log.py` (the lines operators
-grep for), `errors.py`.
+counted), `life.py` (what a worker tells about itself), `store.py` and `wire.py` (how Redis is called), `log.py` (the
+lines operators grep for), `errors.py`.
 """

@@ -97,7 +97,9 @@ class Wire:
             return True
 
     def _reply(self) -> Any:  # noqa: ANN401 - Redis answers
-        while (reply := self._reader.gets()) is False:
+        while (reply := self._reader.gets()) is False or isinstance(reply, hiredis.PushNotification):
+            if reply is not False:
+                continue
             data = self._socket.recv(_READ_BYTES)
             if not data:
                 raise redis.ConnectionError("the server closed the connection")

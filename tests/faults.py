@@ -7,6 +7,7 @@ than the fault's general promise. `docs/reliability.md` is made from this file a
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -189,8 +190,13 @@ FAULTS: Final[dict[str, Fault]] = {
 
 def shown() -> dict[str, list[Shown]]:
     """For each fault the tests that say they show it, in the order of the files; read, not run."""
+    return _shown(ROOT)
+
+
+@cache
+def _shown(root: Path) -> dict[str, list[Shown]]:
     found: dict[str, list[Shown]] = {fault: [] for fault in FAULTS}
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+    for path in sorted((root / "tests").rglob("test_*.py")):
         for test, ids, promise in _marks(path):
             for fault in ids:
                 found.setdefault(fault, []).append(Shown(test, promise))

@@ -1,7 +1,7 @@
 """What tests do again and again: grant, hold, run to the outcome, read the journals."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -90,3 +90,13 @@ def texts(entry: dict[bytes, bytes]) -> dict[str, str]:
 def tells_of_its_file(client: redis.Redis) -> bool:
     """Whether the server can say that its append-only file holds a write: Valkey, and Redis from 7.2 on."""
     return tuple(map(int, client.info("server")["redis_version"].split(".")[:2])) >= (7, 2)
+
+
+def some_always(cases: Mapping[str, Any], always: Iterable[str]) -> list[Any]:
+    """A matrix of named cases as pytest's parameters: these of them always, the others in the long suite."""
+    kept = set(always)
+    return [pytest.param(case, id=name, marks=() if name in kept else pytest.mark.long) for name, case in cases.items()]
+
+
+#: Every pool there is, as pytest's parameters.
+POOLS = some_always({pool: pool for pool in ("threads", "prefork", "solo")}, ["threads"])

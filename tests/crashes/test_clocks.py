@@ -79,6 +79,7 @@ KINDS: Final[dict[str, tuple[int | None, str, str]]] = {
 EACH: Final = 10
 
 
+@pytest.mark.long
 @pytest.mark.fault("F12")
 @pytest.mark.parametrize("clock", CLOCKS)
 def test_no_decision_asks_a_workers_clock(site: Site, clock: Clock) -> None:

@@ -8,7 +8,7 @@ import pytest
 import lua
 from tests.crashes.arena import SYMBOL, CrashingWorker
 from tests.crashes.points import POINTS, TRACE, Fate, Step
-from tests.helpers import grant, hold
+from tests.helpers import POOLS, grant, hold
 from tests.worker.nodes import Site, permit_texts, plan
 
 PLAN = "traced-plan"
@@ -56,7 +56,7 @@ def is_for_the_plan(command: str) -> bool:
     return PLAN in command or "unacked" in command.replace("unacked_mutex", "")
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork", pytest.param("solo", marks=pytest.mark.long)])
+@pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.fault("F8")
 @pytest.mark.fault("F8")
 def test_everything_done_for_a_plan_is_within_a_step(site: Site, pool: str) -> None:

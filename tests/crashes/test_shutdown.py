@@ -62,6 +62,7 @@ def test_a_worker_that_ends_keeps_no_plan_waiting_for_its_last_attempt(site: Sit
         arena.check(dict.fromkeys([*waiting, last], EXECUTED))
 
 
+@pytest.mark.long
 @pytest.mark.fault("F27")
 def test_a_prefork_worker_ends_though_nobody_reads_a_last_result(site: Site, tmp_path: Path) -> None:
     """A child whose attempt began behind its parent's back ends in time, and so does the parent: by itself."""

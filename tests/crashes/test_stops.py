@@ -58,6 +58,7 @@ def test_a_worker_stopped_right_after_consuming_orders_nothing(site: Site, tmp_p
         stop_in_turn(arena, [FROZEN], "threads")
 
 
+@pytest.mark.long
 @pytest.mark.fault("F1")
 def test_a_child_stopped_right_after_consuming_orders_nothing(site: Site, tmp_path: Path) -> None:
     """The same where only a child of the pool is stopped, and its main process works on."""

@@ -93,7 +93,7 @@ def relays() -> Iterator[Relays]:
 @pytest.mark.timeout(200)
 @pytest.mark.fault("F16", "F17", "F19", "F20", "F21")
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in {"moved", "killed"} else pytest.mark.long) for name in TROUBLES]
+    "name", [pytest.param(name, marks=() if name == "killed" else pytest.mark.long) for name in TROUBLES]
 )
 def test_trouble_at_each_step_of_a_worker(tmp_path: Path, relays: Relays, name: str) -> None:
     """Held before its call, then met by trouble: a plan executes once that is over, or ends as what really happened."""

@@ -46,6 +46,7 @@ def permitwait(folder: Path, *arguments: str, **settings: str) -> "subprocess.Co
     )
 
 
+@pytest.mark.long
 def test_doctor_passes_and_every_role_can_work(server: Configured, tmp_path: Path) -> None:
     """With the shipped files doctor says safe, a worker executes, a producer submits, and nothing of it is refused."""
 

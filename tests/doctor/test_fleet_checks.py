@@ -118,6 +118,7 @@ def test_a_worker_of_another_time(found: Callable[..., list[Finding]]) -> None:
     assert [] == found("settings_differ", LIFE, None)
 
 
+@pytest.mark.long
 def test_real_workers(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two live workers, one of them in another namespace on the same broker: found as a stranger that takes our plans.
 

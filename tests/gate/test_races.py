@@ -21,7 +21,6 @@ from tasks.settings import Settings
 from tests.helpers import GOVERNOR, P33, grant, hold, intent_of, orders_of, results_of, run_to_outcome
 
 EXECUTORS = 64
-ROUNDS = 200
 
 #: A race is over when every executor has its outcome; one that is Busy asks again this soon.
 _STEP_MS = 10
@@ -61,6 +60,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+@pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.fault("F5", "F7")
 def test_one_of_many_executors_consumes(
     client: redis.Redis,
@@ -68,6 +68,7 @@ def test_one_of_many_executors_consumes(
     quick: Settings,
     make_parts: Callable[[Settings], Parts],
     threads: ThreadPoolExecutor,
+    rounds: int,
 ) -> None:
     """However many executors have the same plan at once, one consumes, one order leaves, all tell the same outcome."""
     hold(client, keys, "100")
@@ -85,7 +86,7 @@ def test_one_of_many_executors_consumes(
             client.set(keys.permit("p33", f"plan-{number}"), P33, ex=60)
         return run_to_outcome(parts, intent_of(f"plan-{number}"))
 
-    for number in range(ROUNDS):
+    for number in range(rounds):
         grant(client, keys, f"plan-{number}")
         if number % 2:
             client.delete(keys.permit("p33", f"plan-{number}"))
@@ -100,7 +101,7 @@ def test_one_of_many_executors_consumes(
         assert '{"decision":"EXECUTE"' in outcomes.pop()
         assert number + 1 == opened
 
-    plans = [f"plan-{number}" for number in range(ROUNDS)]
+    plans = [f"plan-{number}" for number in range(rounds)]
 
     assert plans == [order["plan_id"] for order in orders_of(client, keys)]
     assert plans == [entry["plan_id"] for entry in results_of(client, keys)]

@@ -46,7 +46,7 @@ def test_whatever_the_client_raises_is_said_in_one_way(settings: Settings, clien
     check_refused(settings, client, keys, Broken("broken", set_as_current=False))
 
 
-@pytest.mark.parametrize("how", ["cut", "hold_up", "lose_replies"])
+@pytest.mark.parametrize("how", ["cut", "hold_up", pytest.param("lose_replies", marks=pytest.mark.long)])
 @pytest.mark.fault("F9", promise="`submit` says so in time, and may be repeated")
 def test_a_broker_that_does_not_answer_is_not_waited_for_for_ever(
     settings: Settings, client: redis.Redis, keys: Keys, way: Relay, how: str

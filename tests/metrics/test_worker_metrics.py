@@ -8,7 +8,7 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from tests.helpers import grant, hold, wait_until
+from tests.helpers import POOLS, grant, hold, wait_until
 from tests.metrics.scrape import Figures, free_port, scrape
 from tests.servers import RealServer
 from tests.worker.nodes import SYMBOLS, Site, Worker, permit_texts, plan, site_on, start_workers, wait_for_ends
@@ -87,7 +87,7 @@ def check_counts(ports: list[int]) -> Figures:
     return figures
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork", pytest.param("solo", marks=pytest.mark.long)])
+@pytest.mark.parametrize("pool", POOLS)
 def test_every_end_is_counted_once(own_server: RealServer, pool: str) -> None:
     """Threads, prefork and solo show the same exact figures for the same plans."""
     port = free_port()

@@ -271,6 +271,7 @@ def test_started_means_data_loaded(tmp_path: Path) -> None:
         assert 10000 == client.dbsize()
 
 
+@pytest.mark.long
 def test_a_server_that_is_not_ready_in_time_is_ended_by_force(tmp_path: Path) -> None:
     """When loading takes longer than allowed, `start()` says so, and ends the busy server by force."""
     with EmbeddedServer(tmp_path) as server, client_of(server.socket_path) as client:

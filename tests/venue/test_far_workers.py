@@ -115,6 +115,7 @@ def frozen(worker: Worker) -> psutil.Process | None:
     return stopped[0] if stopped else None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.fault(
     "F1", promise="a claimant that wakes up after its lease sends a request that the venue refuses as late"

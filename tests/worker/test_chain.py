@@ -55,6 +55,7 @@ def test_one_message_brings_both_permits_and_the_order(site: Site) -> None:
         assert [1, 1] == [len(worker.lines(f"[ISSUER] {issuer} plan=p1")) for issuer in ("governor", "p33")]
 
 
+@pytest.mark.long
 def test_each_issuer_runs_on_a_worker_of_its_own(site: Site) -> None:
     """Four workers, two of them Governors, each on one queue: every plan executes once, ledger and venue agree."""
     names = [f"p{number}" for number in range(12)]
@@ -76,6 +77,7 @@ def test_each_issuer_runs_on_a_worker_of_its_own(site: Site) -> None:
         assert Decimal("-1.000") + 6 * Decimal("0.02") == site.position(OTHER)
 
 
+@pytest.mark.long
 def test_without_a_running_issuer_nothing_executes_and_nobody_beats(site: Site) -> None:
     """Nobody reads the issuers' queues: plans block as missing_both, and no issuer leaves a sign of life."""
     with start_worker(site.server, "-Q", "execute", **CHAIN | {"APPLY_PERMIT_WAIT_MS": "500"}):

@@ -140,6 +140,7 @@ def test_what_a_client_put_in_reaches_no_dashboard(site: Site) -> None:
         assert [] == worker.lines("Traceback")
 
 
+@pytest.mark.long
 def test_nobody_watches_nothing_is_told(site: Site) -> None:
     """Events of tasks start when a dashboard asks for them, and cost nothing before."""
     with start_worker(site.server, **WAIT), watching(site) as heard:

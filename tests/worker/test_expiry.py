@@ -26,6 +26,7 @@ def ends(site: Site) -> list[tuple[str, str]]:
     return [(entry["plan_id"], entry["reason"] or entry["decision"]) for entry in results_of(site.client, site.keys)]
 
 
+@pytest.mark.long
 @pytest.mark.fault("F10")
 def test_a_message_that_expires_in_mid_wait_orders_nothing(site: Site) -> None:
     """Celery drops the message when its permits come at last: the plan ends once, too late, and they are not used."""

@@ -86,6 +86,7 @@ def check_all_blocked_without_permits_used(site: Site) -> None:
     assert 2 * len(PLANS) == permits_left(site)
 
 
+@pytest.mark.long
 @pytest.mark.fault("F21")
 def test_a_redis_that_freezes_over_the_deadline_dispatches_nothing(server: RealServer) -> None:
     """Redis stands still from mid-wait until after the deadline: permits that came meanwhile are not used."""
@@ -145,6 +146,7 @@ def check_nothing_half_done(site: Site, ends: dict[str, dict[str, str]]) -> None
     assert 2 * len(never_consumed) == permits_left(site)
 
 
+@pytest.mark.long
 @pytest.mark.fault("F1", "F2", "F4")
 def test_a_killed_worker_leaves_every_plan_one_end(server: RealServer) -> None:
     """A worker is killed while plans wait and execute: each of them comes to one end, by whichever way."""
@@ -155,6 +157,7 @@ def test_a_killed_worker_leaves_every_plan_one_end(server: RealServer) -> None:
         assert "running" == survivor.status
 
 
+@pytest.mark.long
 @pytest.mark.fault("F1", "F5")
 def test_a_frozen_worker_wakes_up_to_nothing(server: RealServer) -> None:
     """A worker is frozen while plans execute; when it wakes up after their end, it orders nothing more."""

@@ -59,7 +59,7 @@ def check(found: dict[str, list[dict[str, Any]]]) -> None:
     assert any("ready" in entry["message"] for entry in found["log"])
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.long)])
 def test_every_line_is_json(pool: str) -> None:
     """Of the worker, its children and Celery itself; nothing else but what goes past the log."""
     options = ("--pool", pool, "--concurrency", "2")

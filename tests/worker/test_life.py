@@ -49,7 +49,10 @@ def remembered(site: Site, keys: Keys) -> list[str]:
 
 @pytest.mark.parametrize(
     ("pool", "concurrency", "options"),
-    [("threads", 16, ()), ("prefork", 2, ("--pool", "prefork", "--concurrency", "2"))],
+    [
+        ("threads", 16, ()),
+        pytest.param("prefork", 2, ("--pool", "prefork", "--concurrency", "2"), marks=pytest.mark.long),
+    ],
 )
 def test_a_worker_tells_what_it_runs(site: Site, pool: str, concurrency: int, options: tuple[str, ...]) -> None:
     """Pool, queues, settings in force, what waits in it and whether permits wake it; taken back when it stops."""

@@ -174,7 +174,7 @@ def test_without_tracking_the_step_is_the_fallback(site: Site) -> None:
         assert 1 == len(worker.lines("[WATCH] blind"))
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.long)])
 @pytest.mark.fault("F26")
 def test_a_lost_connection_loses_no_plan(site: Site, pool: str) -> None:
     """Every connection of the worker is cut while plans wait: each ends once, none executes twice."""
@@ -201,6 +201,9 @@ def test_what_parking_relies_on_is_still_there() -> None:
     assert {"request"} <= set(inspect.signature(state.task_scheduled).parameters)  # type: ignore[attr-defined] # stubs
     assert "qos.decrement_eventually()" in inspect.getsource(Consumer.apply_eta_task)
     assert hasattr(Hub, "_on_wakeup")
+    assert "self._on_ack(logger, self._connection_errors)" in inspect.getsource(Request.acknowledge)
+    assert "return self.hub.call_soon(p)" in inspect.getsource(vars(Consumer)["call_soon_ack"])
+    assert "for tick_callback in copy(self.on_tick)" in inspect.getsource(Hub.create_loop)
 
 
 def watchers(site: Site) -> list[str]:

@@ -60,7 +60,7 @@ def executes(site: Site, plan_id: str) -> bool:
 @pytest.mark.parametrize(
     ("forgotten", "busy"),
     [
-        pytest.param("broker", True, id="busy, broker"),
+        pytest.param("broker", True, id="busy, broker", marks=pytest.mark.long),
         pytest.param("broker", False, id="idle, broker", marks=pytest.mark.long),
         pytest.param("store", True, id="busy, store", marks=pytest.mark.long),
         pytest.param("store", False, id="idle, store", marks=pytest.mark.long),

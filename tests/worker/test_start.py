@@ -70,25 +70,29 @@ def own_server() -> Iterator[RealServer]:
         yield running
 
 
+#: Settings that no worker starts with, and what it says.
+BAD: list[tuple[dict[str, str], tuple[str, ...]]] = [
+    ({}, ("APPLY_REDIS_URL is not set", "permitwait demo")),
+    ({"APPLY_REDIS_URL": "http://x"}, ("APPLY_REDIS_URL=http://x", "redis://", "sentinel://")),
+    ({"APPLY_REDIS_URL": "redis://u:secret@h:0/x"}, ("APPLY_REDIS_URL=redis://u:***@h:0/x", "whole number")),
+    ({"APPLY_MODE": "yolo"}, ("APPLY_MODE=yolo", "dry_run", "paper", "testnet", "live")),
+    ({"APPLY_PERMIT_WAIT_MS": "soon"}, ("APPLY_PERMIT_WAIT_MS=soon", "integer")),
+    ({"APPLY_PERMIT_STEP_MS": "5"}, ("APPLY_PERMIT_STEP_MS=5", "10")),
+    ({"APPLY_PERMIT_STEP_MS": "1300"}, ("APPLY_PERMIT_STEP_MS", "APPLY_PERMIT_WAIT_MS")),
+    ({"APPLY_PERMITS": "governor,p33,p99"}, ("APPLY_PERMITS=governor,p33,p99", "p99", "governor, p33, p26")),
+    ({"APPLY_ALLOWLIST": "BTC/USDT"}, ("APPLY_ALLOWLIST=BTC/USDT", "A-Z and 0-9")),
+    ({"APPLY_MODE": "live"}, ("APPLY_MODE=live", "APPLY_LIVE_CONFIRM=yes-real-money")),
+    ({"GOV_MAX_EXEC_PER_HOUR": "-1"}, ("GOV_MAX_EXEC_PER_HOUR=-1", "0")),
+    ({"P33_COOLDOWN_SEC": "soon"}, ("P33_COOLDOWN_SEC=soon", "decimal")),
+    ({"P33_PERMIT_TTL": "200"}, ("P33_PERMIT_TTL=200", "APPLY_PERMIT_MAX_TTL_MS=120000")),
+    ({"APPLY_MODE": "testnet"}, ("APPLY_MODE=testnet", "dry_run or paper")),
+    ({"APPLY_MODE": "live", "APPLY_LIVE_CONFIRM": "yes-real-money"}, ("APPLY_MODE=live", "dry_run or paper")),
+]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [
-        ({}, ("APPLY_REDIS_URL is not set", "permitwait demo")),
-        ({"APPLY_REDIS_URL": "http://x"}, ("APPLY_REDIS_URL=http://x", "redis://", "sentinel://")),
-        ({"APPLY_REDIS_URL": "redis://u:secret@h:0/x"}, ("APPLY_REDIS_URL=redis://u:***@h:0/x", "whole number")),
-        ({"APPLY_MODE": "yolo"}, ("APPLY_MODE=yolo", "dry_run", "paper", "testnet", "live")),
-        ({"APPLY_PERMIT_WAIT_MS": "soon"}, ("APPLY_PERMIT_WAIT_MS=soon", "integer")),
-        ({"APPLY_PERMIT_STEP_MS": "5"}, ("APPLY_PERMIT_STEP_MS=5", "10")),
-        ({"APPLY_PERMIT_STEP_MS": "1300"}, ("APPLY_PERMIT_STEP_MS", "APPLY_PERMIT_WAIT_MS")),
-        ({"APPLY_PERMITS": "governor,p33,p99"}, ("APPLY_PERMITS=governor,p33,p99", "p99", "governor, p33, p26")),
-        ({"APPLY_ALLOWLIST": "BTC/USDT"}, ("APPLY_ALLOWLIST=BTC/USDT", "A-Z and 0-9")),
-        ({"APPLY_MODE": "live"}, ("APPLY_MODE=live", "APPLY_LIVE_CONFIRM=yes-real-money")),
-        ({"GOV_MAX_EXEC_PER_HOUR": "-1"}, ("GOV_MAX_EXEC_PER_HOUR=-1", "0")),
-        ({"P33_COOLDOWN_SEC": "soon"}, ("P33_COOLDOWN_SEC=soon", "decimal")),
-        ({"P33_PERMIT_TTL": "200"}, ("P33_PERMIT_TTL=200", "APPLY_PERMIT_MAX_TTL_MS=120000")),
-        ({"APPLY_MODE": "testnet"}, ("APPLY_MODE=testnet", "dry_run or paper")),
-        ({"APPLY_MODE": "live", "APPLY_LIVE_CONFIRM": "yes-real-money"}, ("APPLY_MODE=live", "dry_run or paper")),
-    ],
+    [pytest.param(*bad, marks=() if number % 4 == 0 else pytest.mark.long) for number, bad in enumerate(BAD)],
 )
 def test_a_bad_setting_is_one_line(tmp_path: Path, settings: dict[str, str], said: tuple[str, ...]) -> None:
     """A missing or wrong setting stops the start with one line that names it, its value and what is allowed."""
@@ -100,6 +104,7 @@ def test_a_bad_setting_is_one_line(tmp_path: Path, settings: dict[str, str], sai
     assert "secret" not in done.stderr
 
 
+@pytest.mark.long
 def test_without_a_redis_only_the_worker_refuses(tmp_path: Path) -> None:
     """A Redis that is not there: the worker waits, then says so in one line; `report` and `inspect` are loaded."""
     worker = start(tmp_path, "worker", APPLY_REDIS_URL=NOWHERE)

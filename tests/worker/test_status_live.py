@@ -44,6 +44,7 @@ def tool(site: Site, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [(), ("--pool", "prefork", "--concurrency", "2")], ids=["threads", "prefork"])
 def test_real_plans_validate_and_a_killed_worker_is_missed(site: Site, options: tuple[str, ...]) -> None:
     """Two workers and five executed plans: ready and validated. Killed: not ready, not validated, and by name."""
