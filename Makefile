@@ -36,7 +36,7 @@ demo: $(STAMP) ## server, worker, permits and paper orders on this machine, then
 	@$(BIN)/permitwait demo
 
 test: $(STAMP) ## the tests, with a real server and real worker processes
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not long"
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not long"
 
 test-all: $(STAMP) ## also the long suites, and the gate and the workers on Redis 7 and with RabbitMQ
 	@failed=0; \

@@ -22,8 +22,9 @@ LOSSES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.long)])
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
 @pytest.mark.fault("F17", "F21")
 @pytest.mark.fault("F17")
 def test_a_request_or_reply_lost_at_each_step(site: Site, tmp_path: Path, pool: Pool) -> None:

@@ -35,8 +35,9 @@ def permit(arena: Arena, plan_ids: Iterable[str]) -> None:
         grant(arena.site.client, arena.site.keys, name, *permit_texts(SYMBOL))
 
 
+@pytest.mark.long
 @pytest.mark.fault("F27")
-@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.long)])
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
 def test_a_worker_that_ends_keeps_no_plan_waiting_for_its_last_attempt(site: Site, tmp_path: Path, pool: Pool) -> None:
     """TERM, and an attempt that takes its time: parked plans execute elsewhere meanwhile, then the attempt finishes."""
     waiting = [f"waiting-{number}" for number in range(5)]

@@ -161,6 +161,7 @@ def test_a_killed_child_spoils_nothing(own_server: RealServer) -> None:
         wait_until(lambda: scrape(port).sum("decisions_total", decision="EXECUTE") == 2, "both plans counted")
 
 
+@pytest.mark.long
 def test_what_waits_is_shown_while_it_waits(own_server: RealServer) -> None:
     """Parked plans, open plans, the kill switch and a lost watch show as they are at the moment of the scrape."""
     port = free_port()

@@ -117,7 +117,11 @@ def test_two_workers_execute_every_plan_once(site: Site, workers: list[Worker]) 
 
 
 @pytest.mark.parametrize(
-    ("pool", "concurrency", "number", "plans"), [("prefork", 2, 2, 60), ("solo", 1, 1, 10)], ids=["prefork", "solo"]
+    ("pool", "concurrency", "number", "plans"),
+    [
+        pytest.param("prefork", 2, 2, 60, id="prefork", marks=pytest.mark.long),
+        pytest.param("solo", 1, 1, 10, id="solo"),
+    ],
 )
 @pytest.mark.fault("F5", "F7")
 def test_other_pools_keep_the_promise(pool: str, concurrency: int, number: int, plans: int) -> None:

@@ -51,6 +51,7 @@ def now_ms(site: Site) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
+@pytest.mark.long
 @pytest.mark.broker("redis")
 @pytest.mark.fault("F5", "F6")
 def test_another_applications_shorter_timeout_doubles_no_order(site: Site) -> None:

@@ -73,6 +73,7 @@ def test_every_line_is_json(pool: str) -> None:
         check(events(worker.logs().splitlines()))
 
 
+@pytest.mark.long
 def test_a_log_file_is_json_from_its_first_line_to_its_last(tmp_path_factory: pytest.TempPathFactory) -> None:
     """With --logfile, over a stop in good order too."""
     path = tmp_path_factory.mktemp("log") / "worker.log"

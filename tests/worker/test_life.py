@@ -93,6 +93,7 @@ def test_a_killed_worker_is_missed(site: Site) -> None:
         assert [hostname(worker)] == remembered(site, site.keys)
 
 
+@pytest.mark.long
 def test_a_blind_watch_shows(site: Site) -> None:
     """A worker that may not track keys says that it is blind, and since when; allowed again, that it is alive."""
     everything: dict[str, Any] = {"enabled": True, "nopass": True, "keys": ["*"], "channels": ["*"]}
