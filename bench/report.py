@@ -29,7 +29,7 @@ def lines(document: dict[str, Any]) -> list[str]:
     found, options = document["medians"], document["options"]
     versions = f"{document['cores']} cores, Python {document['python']}, Celery {document['celery']}"
     headings = "".join(f"{heading:>9}" for heading in ("plans/s", "p50 ms", "p99 ms", "max ms", "CPU ms"))
-    bound = "" if options.get("pin") is None else ", each worker bound to one core"
+    bound = "" if options["pin"] is None else ", bound to one core"
     said = [f"{versions}, medians of {options['runs']} run(s){bound}", "", f"{'workload':<16}{'worker':<13}{headings}"]
     for rate, pair in found.get("wait", {}).items():
         said += [_line(f"wait {rate}", name, figures, rate.split("/")[0]) for name, figures in pair.items() if figures]

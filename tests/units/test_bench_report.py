@@ -2,6 +2,8 @@
 
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from bench import report
 from bench.plot import bars
 
@@ -28,9 +30,11 @@ def test_ratios_compare_within_a_run() -> None:
     assert "CPU gate / stock retry 0.25x" in said
 
 
-def test_the_table_fits_a_terminal() -> None:
+@pytest.mark.parametrize("pin", [None, 1])
+def test_the_table_fits_a_terminal(pin: int | None) -> None:
     """Eighty columns."""
-    document = {"cores": 2, "python": "3.11.7", "celery": "5.7.0", "options": {"runs": 5}, "medians": run(123456.7)}
+    options, versions = {"runs": 5, "pin": pin}, {"python": "3.11.7", "celery": "5.7.0"}
+    document = {"cores": 2, **versions, "options": options, "medians": run(123456.7)}
 
     assert 80 >= max(map(len, report.lines(document)))
 
