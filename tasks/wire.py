@@ -97,13 +97,13 @@ class Wire:
             return True
 
     def _reply(self) -> Any:  # noqa: ANN401 - Redis answers
+        # What the server tells unasked is nobody's answer.
         while (reply := self._reader.gets()) is False or isinstance(reply, hiredis.PushNotification):
-            if reply is not False:
-                continue
-            data = self._socket.recv(_READ_BYTES)
-            if not data:
-                raise redis.ConnectionError("the server closed the connection")
-            self._reader.feed(data)
+            if reply is False:
+                data = self._socket.recv(_READ_BYTES)
+                if not data:
+                    raise redis.ConnectionError("the server closed the connection")
+                self._reader.feed(data)
         if isinstance(reply, redis.ConnectionError):
             # It is loading, or wants another login.
             raise reply
