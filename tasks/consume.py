@@ -181,10 +181,9 @@ class Gate:
         word, *rest = answer
         if word == b"moved":
             return None
-        if word == b"repeat":
-            return Finished(_outcome(rest))
+        fresh = word == b"finished"
         # From this very call: the rest of the record is what was sent.
-        return Finished(outcome_from_fields(dict(_pairs(_texts(rest))) | dict(_pairs(facts))), fresh=True)
+        return Finished(_outcome(rest, facts if fresh else ()), fresh=fresh)
 
     def overdue(self, most: int, skip: int = 0) -> list[str]:
         """Plans without an outcome that should have one by now, the longest overdue first, after `skip` of them.
@@ -365,15 +364,12 @@ def _standings(rest: list[Any], permits: tuple[str, ...]) -> Iterator[Standing]:
         yield Standing(name, kind.decode(), ttl_ms, size, raw, bool(from_before))
 
 
-def _outcome(rest: list[bytes]) -> Outcome:
+def _outcome(rest: list[bytes], sent: Sequence[str] = ()) -> Outcome:
+    texts = [part.decode(errors="replace") for part in rest]
     try:
-        return outcome_from_fields(dict(_pairs(_texts(rest))))
+        return outcome_from_fields(dict(_pairs([*texts, *sent])))
     except (KeyError, ValueError) as error:
         raise StoreUnavailable(f"the record of a finished plan cannot be read: {error!r}") from error
-
-
-def _texts(rest: list[bytes]) -> list[str]:
-    return [part.decode(errors="replace") for part in rest]
 
 
 def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
-from threading import local
 from typing import Any, cast
 
 import redis
@@ -13,12 +12,11 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 import lua
-from lua import digest
 from tasks import observed
 from tasks.address import RedisAddress
 from tasks.errors import StoreUnavailable
 from tasks.settings import CALL_TIMEOUT_MS
-from tasks.wire import Wire
+from tasks.wire import Wires
 
 #: Keys and arguments of one run of a script.
 Call = tuple[Sequence[str], Sequence[object]]
@@ -66,7 +64,7 @@ class Store:
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
-        self._threads = local()
+        self._wires = Wires(lambda: client)
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[object], *, resend: bool = True) -> list[Any]:
         """Run `lua/<script>.lua` and return its answer as a list.
@@ -97,7 +95,7 @@ class Store:
 
     def _evaluate(self, script: str, calls: Sequence[Call], *, resend: bool = False) -> list[Any]:
         """The answer to each call; the error for one that was refused."""
-        wire = self._wire()
+        wire = self._wires.mine()
         answers = wire.ask([evaluation(script, *call) for call in calls], resend=resend)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -106,12 +104,6 @@ class Store:
             for place, answer in zip(unknown, again, strict=True):
                 answers[place] = answer
         return answers
-
-    def _wire(self) -> Wire:
-        found: Wire | None = getattr(self._threads, "wire", None)
-        if found is None:
-            found = self._threads.wire = Wire(self.client)
-        return found
 
     def field(self, key: str, name: str) -> bytes | None:
         """One field of a HASH.
@@ -292,21 +284,22 @@ class Store:
         Raises:
             StoreUnavailable: Redis gave no answer.
         """
-        # They are counted per connection: a thread has one, and after an error no consumption to ask about.
-        wire = self._wire()
+        # They are counted per connection: another one would be told of nothing that it had to wait for.
+        wire = self._wires.mine()
         with _errors("WAIT"):
-            (found,) = wire.ask([("WAITAOF", 1, 0, within_ms)])
+            found = wire.ask_there("WAITAOF", 1, 0, within_ms)
             # Refused: AOF is off, or the server is older than Redis 7.2.
             local_file = 0 if isinstance(found, redis.ResponseError) else int(found[0])
             if local_file >= wanted:
                 return local_file
-            (replicas,) = wire.ask([("WAIT", wanted - local_file, within_ms)])
+            replicas = wire.ask_there("WAIT", wanted - local_file, within_ms)
             if isinstance(replicas, redis.ResponseError):
                 raise replicas
             return local_file + int(replicas)
 
     def close(self) -> None:
         """Close every connection."""
+        self._wires.close()
         self.client.close()
 
 
@@ -317,7 +310,7 @@ def _texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
 def evaluation(script: str, keys: Sequence[str], args: Sequence[object], *, whole: bool = False) -> tuple[Any, ...]:
     """The command that runs `lua/<script>.lua`: by its digest, or `whole` for a server that does not know it."""
     text = lua.source(script)
-    program = ("EVAL", text) if whole else ("EVALSHA", digest(text))
+    program = ("EVAL", text) if whole else ("EVALSHA", lua.digest(text))
     return (*program, len(keys), *keys, *args)
 
 

@@ -8,9 +8,11 @@ worker, and each of them handed the interpreter to another thread.
 import socket
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from threading import local
 from time import monotonic
 from typing import Any, Final, cast
+from weakref import WeakSet
 
 import hiredis
 import redis
@@ -48,9 +50,24 @@ class Wire:
                 raise
             return self._ask(commands)
 
+    def ask_there(self, *command: Any) -> Any:  # noqa: ANN401 - Redis answers
+        """The reply to a command that is about the connection itself: asked over that of the last call, or not at all.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: it has ended, or no answer.
+        """
+        if self._socket is None:
+            raise redis.ConnectionError("the connection of the last call has ended")
+        return self._exchange([command], anew=False)[0]
+
     def _ask(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        return self._exchange(commands, anew=True)
+
+    def _exchange(self, commands: Sequence[Sequence[Any]], *, anew: bool) -> list[Any]:
+        """As `ask`; `anew`: over a new connection where there is none, or none that can be used."""
         try:
-            self._make_ready()
+            if anew:
+                self._make_ready()
             self._socket.sendall(b"".join(hiredis.pack_command(tuple(command)) for command in commands))
             replies = [self._reply() for _ in commands]
         except (BlockingIOError, TimeoutError) as error:
@@ -110,3 +127,25 @@ class Wire:
         # No master any more: the next call asks the sentinel, where there is one, for the one that is.
         self._demoted = self._demoted or isinstance(reply, redis.ReadOnlyError)
         return reply
+
+
+class Wires:
+    """A wire for each thread, made where the thread first asks for it."""
+
+    def __init__(self, client: "Callable[[], redis.Redis]") -> None:
+        self._client = client
+        self._threads = local()
+        self._made: WeakSet[Wire] = WeakSet()
+
+    def mine(self) -> Wire:
+        """The wire of this thread."""
+        found: Wire | None = getattr(self._threads, "wire", None)
+        if found is None:
+            found = self._threads.wire = Wire(self._client())
+            self._made.add(found)
+        return found
+
+    def close(self) -> None:
+        """Close the wires of all threads; one that is asked again opens again."""
+        for wire in tuple(self._made):
+            wire.close()

@@ -27,7 +27,6 @@ state: Any = _state
 #: Plans parked in one worker at most; beyond it messages wait in the broker (`make bench` tells bytes per plan).
 MOST_PARKED: Final = 20_000
 
-
 #: Of the messages that a worker may hold, one in so many may wait for its acknowledgement without waking the loop.
 _HELD_BACK: Final = 8
 

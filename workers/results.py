@@ -1,14 +1,13 @@
 """The result backend as `tasks.execute` sees it: it keeps outcomes, and nothing else."""
 
 from collections.abc import Callable
-from threading import local
 from typing import Any
 
 from celery import states
 from celery.backends.redis import RedisBackend
 
 from tasks.errors import PermitWaitError
-from tasks.wire import Wire
+from tasks.wire import Wires
 
 
 class ResultNotStored(PermitWaitError):
@@ -25,7 +24,7 @@ class Outcomes:
     def __init__(self, backend: Callable[[], Any]) -> None:
         # Celery has one backend per thread.
         self._backend = backend
-        self._threads = local()
+        self._wires = Wires(lambda: backend().client)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the backend has
         return getattr(self._backend(), name)
@@ -55,17 +54,11 @@ class Outcomes:
         life = ("EX", int(store.expires)) if store.expires else ()
         # Who waits for a result listens to the channel of its key's name.
         both = (("SET", key, text, *life, "NX"), ("PUBLISH", key, text))
-        stored, told = self._wire(store).ask(both, resend=True)
+        stored, told = self._wires.mine().ask(both, resend=True)
         for reply in (stored, told):
             if isinstance(reply, Exception):
                 raise reply
         return stored is not None
-
-    def _wire(self, backend: Any) -> Wire:  # noqa: ANN401 - as above
-        found: Wire | None = getattr(self._threads, "wire", None)
-        if found is None:
-            found = self._threads.wire = Wire(backend.client)
-        return found
 
     def mark_as_retry(self, *_: object, **__: object) -> None:
         """Waiting is no result."""

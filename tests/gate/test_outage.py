@@ -54,7 +54,7 @@ def operator(own: RealServer) -> Iterator[redis.Redis]:
 @pytest.fixture
 def hooked(request: pytest.FixtureRequest, own: RealServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[HookedRedis]:
     """The executor's client on that server, without retries of its own; with the gate's timeout where one is due."""
-    monkeypatch.setattr("tasks.store.Wire", HookedWire)
+    monkeypatch.setattr("tasks.wire.Wire", HookedWire)
     due = "frozen" in request.node.name
     timeout_s = CALL_TIMEOUT_MS / 1000 if due else PATIENT_S
     path = str(own.socket_path)

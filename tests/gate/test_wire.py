@@ -100,6 +100,20 @@ def test_a_rested_connection_that_ended_costs_no_call(
     assert [b"once"] == wire.ask([("ECHO", "once")])
 
 
+def test_what_is_about_a_connection_is_asked_over_no_other(
+    wire: Wire, operator: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new connection has written nothing, and would be told that all of it is safe."""
+    monkeypatch.setattr("tasks.wire._RESTED_S", -1.0)
+    wire.ask([("SET", "a", 1)])
+    assert 0 == wire.ask_there("WAIT", 0, 10)
+    operator.client_kill_filter(_type="normal", skipme=True)
+    wait_until(lambda: 0 == clients(operator), "the connection gone")
+    for _ in range(2):
+        with pytest.raises(redis.ConnectionError):
+            wire.ask_there("WAIT", 0, 10)
+
+
 def test_a_replica_is_left_for_its_master(wire: Wire, operator: redis.Redis) -> None:
     """After a refusal as read-only the next call is made on a new connection: with a sentinel, to the new master."""
     wire.ask([("PING",)])
@@ -128,7 +142,7 @@ def test_a_restarted_server_is_found(wire: Wire, own: RealServer) -> None:
 
 
 def test_threads_do_not_share_a_wire(own: RealServer, operator: redis.Redis) -> None:
-    """Each thread of a store has a connection of its own, and gets its own replies."""
+    """Each thread of a store has a connection of its own, and gets its own replies; all end with the store."""
     store = Store(connect(RedisAddress.parse(own.url), timeout_ms=5_000))
     wrong: list[Any] = []
     barrier = threading.Barrier(4)
@@ -138,7 +152,7 @@ def test_threads_do_not_share_a_wire(own: RealServer, operator: redis.Redis) -> 
         wrong.extend(
             answer
             for number in range(300)
-            for answer in store._wire().ask([("ECHO", f"{name}-{number}")])
+            for answer in store._wires.mine().ask([("ECHO", f"{name}-{number}")])
             if answer != f"{name}-{number}".encode()
         )
         barrier.wait()
@@ -150,6 +164,8 @@ def test_threads_do_not_share_a_wire(own: RealServer, operator: redis.Redis) -> 
     barrier.wait()
     barrier.wait()
     counted = clients(operator)
+    store.close()
+    wait_until(lambda: 0 == clients(operator), "every connection closed")
     barrier.wait()
     for thread in threads:
         thread.join()

@@ -48,7 +48,9 @@ class FixedClock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, client: redis.Redis, keys: Keys) -> None:
         self._client, self._key = client, f"clock:{keys.namespace}"
         prelude = _PRELUDE % self._key
-        monkeypatch.setattr("tasks.store.lua", SimpleNamespace(source=lambda name: prelude + lua.source(name)))
+        monkeypatch.setattr(
+            "tasks.store.lua", SimpleNamespace(source=lambda name: prelude + lua.source(name), digest=lua.digest)
+        )
         self.set("2026-03-10T12:00:00")
 
     def set(self, moment: str) -> None:
