@@ -42,6 +42,16 @@ class Parked:
         self.entry: Any = None
         self.deadline: float | None = None
 
+    def stop_timer(self) -> None:
+        """Cancel its timer and let go of it.
+
+        Cancelled, it stays in Celery's heap until its time, and all that it was given with it: memory, an entry of
+        `inspect scheduled`, and a cycle that only the garbage collector ends (70 ms at 250 plans a second, measured).
+        """
+        self.entry.cancel()
+        self.entry.args = ()
+        self.request._eta_timer_entry = self.entry = None  # noqa: SLF001 - see `Lot._hold`
+
 
 class Lot:
     """The parked plans of one connection. Everything here runs on the thread of the event loop.
@@ -200,7 +210,7 @@ class Lot:
                 # A parked message must not count against the prefetch limit, or 32 of them would starve all others.
                 self._consumer.qos.increment_eventually()
         else:
-            parked.entry.cancel()
+            parked.stop_timer()
         # Celery cancels `_eta_timer_entry` of every scheduled request when the connection is lost.
         request._eta_timer_entry = parked.entry = self._consumer.timer.call_after(  # noqa: SLF001 - see above
             for_s, self._due, (request, parked), priority=6
@@ -209,8 +219,7 @@ class Lot:
 
     def _run(self, parked: Parked) -> None:
         if parked.entry is not None:
-            parked.entry.cancel()
-            parked.entry = None
+            parked.stop_timer()
             others = self._parked[parked.intent.plan_id]
             others.remove(parked)
             if not others:
