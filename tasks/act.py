@@ -75,10 +75,12 @@ def _act(parts: Parts, intent: ExecuteIntent, store_error: str, seen: Seen | Non
 
 
 def _dispatch(parts: Parts, intent: ExecuteIntent, consumed: Consumed) -> Outcome | Again:
-    log.log_ok(intent.plan_id, intent.symbol, consumed.claim)
     if parts.settings.mode == "dry_run":
+        log.log_ok(intent.plan_id, intent.symbol, consumed.claim)
         return _end_claim(parts, consumed.claim, dry_run_ending(intent, consumed.claim))
     receipt = dispatch(parts, intent, consumed)
+    # After the order, which writing a line would keep waiting. Dispatching never raises.
+    log.log_ok(intent.plan_id, intent.symbol, consumed.claim)
     ending = None if receipt.working else ending_of(intent, consumed.claim, receipt)
     if ending:
         return _end_claim(parts, consumed.claim, ending)

@@ -52,9 +52,9 @@ class Seen:
     finding: Finding | None
 
     @property
-    def can_wait(self) -> bool:
-        """Whether the plan can only wait now: an attempt would change nothing."""
-        return isinstance(self.finding, Wait)
+    def missing(self) -> frozenset[str]:
+        """The permits that the plan can only wait for now; empty where an attempt would change something."""
+        return self.finding.missing if isinstance(self.finding, Wait) else frozenset()
 
 
 Step = Consumed | NotDurable | Abandoned | Busy | Finished | Conflict | Waiting | Blocked

@@ -6,7 +6,7 @@ the event loop, many plans in one round trip; a task attempt starts only where i
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from time import monotonic
 from typing import Any, Final
 
@@ -30,17 +30,25 @@ MOST_PARKED: Final = 20_000
 #: Of the messages that a worker may hold, one in so many may wait for its acknowledgement without waking the loop.
 _HELD_BACK: Final = 8
 
+#: A plan of which a permit is still missing is looked at together with the next that arrive, but within this time: it
+#: can only end in a refusal.
+_UNHURRIED_S: Final = 0.02
+
 
 class Parked:
-    """One waiting message: `entry` is its timer while it is held, `deadline` when its wait is over (monotonic)."""
+    """One waiting message: `entry` is its timer while it is held, `deadline` when its wait is over (monotonic).
 
-    __slots__ = ("deadline", "entry", "intent", "request")
+    `missing`: the permits that were missing when it was looked at, without those that were written since.
+    """
+
+    __slots__ = ("deadline", "entry", "intent", "missing", "request")
 
     def __init__(self, request: Any, intent: ExecuteIntent) -> None:  # noqa: ANN401 - Celery's, untyped
         self.request = request
         self.intent = intent
         self.entry: Any = None
         self.deadline: float | None = None
+        self.missing: frozenset[str] = frozenset()
 
     def stop_timer(self) -> None:
         """Cancel its timer and let go of it.
@@ -67,6 +75,10 @@ class Lot:
         # The same plan can be here twice: two messages of one plan both wait for its outcome.
         self._parked: dict[str, list[Parked]] = {}
         self._count = 0
+        # Those that the next look takes along.
+        self._unhurried: dict[Parked, None] = {}
+        self._unhurried_since = 0.0
+        self._unhurried_entry: Any = None
         # Messages whose plans have ended, told by whatever thread the pool reports on.
         self._ended: deque[Any] = deque()
         self._closed = False
@@ -100,6 +112,21 @@ class Lot:
         else:
             self._look([parked])
 
+    def heard(self, written: Mapping[str, Set[str]]) -> None:
+        """Something was written about these plans: permits by name, or "" for another thing.
+
+        Where a permit is still missing there is no hurry.
+        """
+        hurried = []
+        for plan_id, names in written.items():
+            for parked in self._parked.get(plan_id, ()):
+                parked.missing -= names
+                if parked.missing and "" not in names:
+                    self._put_off(parked)
+                else:
+                    hurried.append(parked)
+        self._look(hurried)
+
     def changed(self, plan_ids: Iterable[str]) -> None:
         """Look at these plans now, where they are parked."""
         self._look([parked for plan_id in plan_ids for parked in self._parked.get(plan_id, ())])
@@ -121,6 +148,7 @@ class Lot:
     def close(self) -> None:
         """No turn follows: what ends from now on is acknowledged as Celery would."""
         self._closed = True
+        self._unhurried.clear()
         self.settle()
 
     def settle(self) -> None:
@@ -138,6 +166,7 @@ class Lot:
         waiting = [parked.request for several in self._parked.values() for parked in several]
         self._arrived, waiting = [], [*self._arrived, *waiting]
         self._parked.clear()
+        self._unhurried.clear()
         for request in waiting:
             # A broker that is gone gives them back itself, or to the next one who restores them.
             request.message.reject_log_error(log.logger, self._consumer.connection_errors, requeue=True)
@@ -151,11 +180,29 @@ class Lot:
                 waiting.append(parked)
             else:
                 self._consumer.on_task_request(request)
-        self._look(waiting)
+        self._look([*waiting, *self._unhurried])
+
+    def _put_off(self, parked: Parked) -> None:
+        if not self._unhurried:
+            self._unhurried_since = monotonic()
+        self._unhurried[parked] = None
+        if self._unhurried_entry is None:
+            self._unhurried_entry = self._consumer.timer.call_after(_UNHURRIED_S, self._look_at_unhurried)
+
+    def _look_at_unhurried(self) -> None:
+        self._unhurried_entry = None
+        left_s = self._unhurried_since + _UNHURRIED_S - monotonic()
+        if self._unhurried and left_s > 0:
+            # Those of then were taken along: these are younger.
+            self._unhurried_entry = self._consumer.timer.call_after(left_s, self._look_at_unhurried)
+        else:
+            self._look([*self._unhurried])
 
     def _look(self, waiting: list[Parked]) -> None:
         if not waiting:
             return
+        for parked in waiting:
+            self._unhurried.pop(parked, None)
         looks = [(parked.intent, self._parts.token()) for parked in waiting]
         answers = self._parts.gate.look_many(looks)
         issuers = bool(self._parts.settings.issuers)
@@ -181,7 +228,7 @@ class Lot:
             request[SEEN] = seen = appraise(self._parts, parked.intent, token, answer)
             if isinstance(answer, Stands) and answer.first:
                 observed.count("taken_up")
-            if not isinstance(answer, Stands) or not seen.can_wait:
+            if not isinstance(answer, Stands) or not seen.missing:
                 self._run(parked)
             elif issuers and (answer.first or request.get(ASK_ISSUERS)):
                 request[ASK_ISSUERS] = True
@@ -189,6 +236,7 @@ class Lot:
             else:
                 left_s = self._parts.wait.verdict_after_ms(answer.left_ms) / 1000
                 parked.deadline = monotonic() + left_s
+                parked.missing = seen.missing
                 self._hold(parked, left_s)
 
     def _due(self, request: Any, parked: Parked) -> None:  # noqa: ANN401 - the request is for `inspect scheduled`
@@ -218,6 +266,7 @@ class Lot:
         state.task_scheduled(request)
 
     def _run(self, parked: Parked) -> None:
+        self._unhurried.pop(parked, None)
         if parked.entry is not None:
             parked.stop_timer()
             others = self._parked[parked.intent.plan_id]

@@ -113,10 +113,8 @@ class Watch:
         self._switch = keys.kill_switch.encode()
         # The longer prefixes come first: a p33 key also begins like a governor key.
         names = [name for name in self._settings.permits if name != "governor"]
-        prefixes = [keys.permit(name, "") for name in names]
-        self._prefixes = [
-            prefix.encode() for prefix in (*prefixes, keys.permit("governor", ""), keys.governor_block(""))
-        ]
+        self._prefixes = [(keys.permit(name, "").encode(), name) for name in (*names, "governor")]
+        self._prefixes.append((keys.governor_block("").encode(), ""))
         self._subscribed = [keys.permit("governor", ""), keys.governor_block(""), keys.kill_switch]
         self._step_s = self._settings.permit_step_ms / 1000
         self._link: Link | None = None
@@ -199,7 +197,7 @@ class Watch:
         except WatchLost as error:
             self._lose(error)
             return
-        changed: set[str] = set()
+        written: dict[str, set[str]] = {}
         everything = False
         for message in messages:
             if not isinstance(message, hiredis.PushNotification):
@@ -208,11 +206,12 @@ class Watch:
                 keys = message[1]
                 # No keys: the server forgot what it had told us, for example after FLUSHDB.
                 everything = everything or keys is None or self._switch in keys
-                changed.update(plan for plan in map(self._plan_of, keys or ()) if plan)
+                for plan_id, name in map(self._about, keys or ()):
+                    written.setdefault(plan_id, set()).add(name)
         if everything:
             self._lot.changed_all()
-        elif changed:
-            self._lot.changed(changed)
+        elif written:
+            self._lot.heard(written)
 
     def _alive_again(self) -> bool:
         """Note a sign of life; true when the watch was blind until now: then nothing is known about the gap."""
@@ -223,11 +222,12 @@ class Watch:
             logger.info("[WATCH] alive: a permit's arrival wakes its plan")
         return was_blind
 
-    def _plan_of(self, key: bytes) -> str:
-        for prefix in self._prefixes:
+    def _about(self, key: bytes) -> tuple[str, str]:
+        """The plan that a key is about, and the permit it holds; "" where it holds another thing."""
+        for prefix, name in self._prefixes:
             if key.startswith(prefix):
-                return key[len(prefix) :].decode(errors="replace")
-        return ""
+                return key[len(prefix) :].decode(errors="replace"), name
+        return "", ""
 
 
 class PermitWatch(bootsteps.StartStopStep):
