@@ -5,7 +5,7 @@ local SWITCH_OFF = { [''] = true, ['0'] = true, ['false'] = true, ['off'] = true
 
 -- What stands there, as text; '' where nothing does.
 local function switch_found(key)
-  local kind = redis.call('TYPE', key)['ok']
-  if kind == 'none' then return '' end
-  return kind == 'string' and redis.call('GET', key) or 'a Redis ' .. kind
+  local found = redis.pcall('GET', key)
+  if type(found) == 'table' then return 'a Redis ' .. redis.call('TYPE', key)['ok'] end
+  return found or ''
 end
