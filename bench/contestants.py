@@ -13,6 +13,7 @@ from kombu import Connection, Producer
 from bench.bed import Bed, Cost, worker
 from ops.child import celery_command
 from tasks.execute import execute
+from tasks.wire import Wire
 
 #: The documented command, at its own log level: the gate tells two lines per plan, Celery none.
 _QUIET: Final = ("--without-mingle", "--without-gossip")
@@ -83,7 +84,7 @@ class Sender:
     """
 
     def __init__(self, on: Bed, who: Contestant, queue: str = "") -> None:
-        self._client, self._who, self._queue = on.client, who, queue or who.queue
+        self._wire, self._who, self._queue = Wire(on.client), who, queue or who.queue
         self._producer = None
         if on.broker_url.startswith("amqp"):
             self._producer = Producer(Connection(on.broker_url).channel())
@@ -125,4 +126,4 @@ class Sender:
                 "delivery_tag": uuid4().hex,
             },
         }
-        self._client.lpush(self._queue, json.dumps(message))
+        self._wire.ask([("LPUSH", self._queue, json.dumps(message))])
