@@ -53,9 +53,9 @@ class Parts:
             future_tolerance_ms=FUTURE_TOLERANCE_MS,
         )
 
-    @property
+    @cached_property
     def wait(self) -> WaitPolicy:
-        """The bounded wait, as configured."""
+        """The bounded wait, as configured; made once, as every look asks it when to look next."""
         return WaitPolicy(self.settings.permit_wait_ms, self.settings.permit_step_ms)
 
 
