@@ -163,6 +163,16 @@ def log_start(mode: str, namespace: str, symbols: str, permits: str, issuers: st
     )
 
 
+def log_core(core: int, cores: list[int]) -> None:
+    """This worker keeps to another core from now on."""
+    logger.info("[CORE] keeps to core %d of %s", core, cores, extra=_facts("core", core=core, cores=cores))
+
+
+def log_core_unbound(why: str) -> None:
+    """This worker was told to keep to one core, and does not."""
+    logger.warning("[CORE] keeps to none: %s", ascii(why), extra=_facts("core_unbound", why=why))
+
+
 def log_server_changed(since_ms: int, permits: int) -> None:
     """Redis was restarted or failed over: what is from before is not trusted."""
     logger.warning(

@@ -13,7 +13,21 @@ from celery.concurrency import ALIASES  # type: ignore[attr-defined] # missing i
 from tasks import execute, log, observed, parts
 from tasks.errors import PermitWaitError
 from tasks.settings import governor_settings, position_settings, settings_of_process
-from workers import amqp, checks, dashboard, exporter, heartbeat, jsonlog, junk, panel, results, sweep, transport, watch
+from workers import (
+    amqp,
+    checks,
+    core,
+    dashboard,
+    exporter,
+    heartbeat,
+    jsonlog,
+    junk,
+    panel,
+    results,
+    sweep,
+    transport,
+    watch,
+)
 
 #: Name of this worker, in its main process and in its children.
 _nodename: list[str] = []
@@ -45,6 +59,7 @@ def install(app: Celery) -> None:
     app.steps["worker"].add(heartbeat.Heartbeat)
     app.steps["worker"].add(sweep.Sweep)
     app.steps["worker"].add(exporter.Exporter)
+    app.steps["worker"].add(core.OneCore)
     app.steps["consumer"].add(watch.PermitWatch)
 
 

@@ -127,6 +127,8 @@ GIVEN: dict[str, Any] = {
     "again_in_ms": 1,
     "pause_ms": 1,
     "since_ms": 1,
+    "core": 1,
+    "cores": [0, 1],
     "permits": 1,
 }
 

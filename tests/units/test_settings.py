@@ -25,6 +25,7 @@ DEFAULTS = {
     "APPLY_RECORD_TTL_S": 86400,
     "APPLY_CLAIM_LEASE_MS": 10000,
     "APPLY_CONSUME_ACKS": 0,
+    "APPLY_ONE_CORE": False,
     "APPLY_LOG_FORMAT": "text",
     "APPLY_FLOWER_AUTH_FILE": "",
     "APPLY_METRICS_ADDRESS": "",
@@ -135,6 +136,9 @@ BAD_VALUES = [
     ("APPLY_CLAIM_LEASE_MS", "600001", "less than or equal to 600000"),
     ("APPLY_CONSUME_ACKS", "-1", "greater than or equal to 0"),
     ("APPLY_CONSUME_ACKS", "17", "less than or equal to 16"),
+    ("APPLY_ONE_CORE", "", "valid boolean"),
+    ("APPLY_ONE_CORE", "1.5", "valid boolean"),
+    ("APPLY_ONE_CORE", "core", "valid boolean"),
     ("APPLY_METRICS_ADDRESS", "9100", "must have the form host:port"),
     ("APPLY_METRICS_ADDRESS", ":9100", "must have the form host:port"),
     ("APPLY_METRICS_ADDRESS", "::1:9100", "must have the form host:port"),
@@ -144,7 +148,7 @@ BAD_VALUES = [
     *(
         (name, bad, "valid integer")
         for name, value in DEFAULTS.items()
-        if value == 0
+        if value == 0 and value is not False
         for bad in ["", "x", "NaN", "0x1"]
     ),
     *(

@@ -45,9 +45,20 @@ class Consumer:
         self.started: list[str] = []
 
     def turn(self) -> None:
+        """One turn of the event loop."""
         next(self._loop)
 
+    def turn_until(self, started: str) -> None:
+        """Turn until an attempt at this plan starts."""
+
+        def there() -> bool:
+            self.turn()
+            return started in self.started
+
+        wait_until(there, f"an attempt at {started}")
+
     def on_task_request(self, request: Message) -> None:
+        """An attempt would start now."""
         self.started.append(request.id)
 
     def increment_eventually(self) -> None:
@@ -93,9 +104,7 @@ def test_a_permit_that_is_not_the_last_waits_for_company(
     assert [] == consumer.started
 
 
-def test_without_company_it_waits_a_moment(
-    consumer: Consumer, lot: park.Lot, client: redis.Redis, keys: Keys
-) -> None:
+def test_without_company_it_waits_a_moment(consumer: Consumer, lot: park.Lot, client: redis.Redis, keys: Keys) -> None:
     """A refusal among the first permits ends its plan though nothing else happens, also a second time."""
     for plan_id in ("p1", "p2"):
         lot.arrive(Message(plan_id))
@@ -105,7 +114,7 @@ def test_without_company_it_waits_a_moment(
         before = list(consumer.started)
 
         assert plan_id not in before
-        wait_until(lambda plan=plan_id: consumer.turn() or plan in consumer.started, "an attempt that ends it")
+        consumer.turn_until(plan_id)
 
 
 @pytest.mark.parametrize("order", [("governor", "p33"), ("p33", "governor")])
@@ -166,7 +175,7 @@ def test_of_a_plan_that_waits_no_longer_nothing_is_left(
     try:
         lot.heard({"p1": {"governor", "p33"}})
         del message
-        left = [entry.args for _, _, entry in consumer.timer.queue if entry.canceled]
+        left = [tuple(entry.args) for _, _, entry in consumer.timer.queue if entry.canceled]
 
         assert ["p1"] == consumer.started
         assert [()] == left
