@@ -17,7 +17,7 @@ from rich.console import Console
 from bench import report
 from bench.asking import ask
 from bench.chaining import chain
-from bench.contestants import GATE, NOOP, RETRY, pin_to
+from bench.contestants import GATE, NOOP, ONE_CORE, RETRY
 from bench.draining import drain, scale
 from bench.parking import park, weight
 from bench.waiting import cut, wait
@@ -31,12 +31,16 @@ def _wait(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     for per_s in options.rates:
         found[f"{per_s}/s"] = {
             "gate": wait(GATE, per_s, options.seconds, seed),
+            "one core": wait(ONE_CORE, per_s, options.seconds, seed) if options.one_core else None,
             # Above this rate it falls behind, and only its queue is measured.
             "retry": wait(RETRY, per_s, options.seconds, seed) if per_s <= options.twin_rate else None,
         }
         if options.node:
             url = options.node.url(options.node.add_vhost())
             found[f"{per_s}/s amqp"] = {"gate": wait(GATE, per_s, options.seconds, seed, url), "retry": None}
+            if options.one_core:
+                url = options.node.url(options.node.add_vhost())
+                found[f"{per_s}/s amqp"]["one core"] = wait(ONE_CORE, per_s, options.seconds, seed, url)
     return found
 
 
@@ -91,15 +95,13 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=100_000, help="plans that have run before status asks")
     parser.add_argument("--seed", type=int, default=1, help="of the permits' delays")
     parser.add_argument("--rabbitmq", action="store_true", help="run wait on a RabbitMQ node of our own, too")
-    parser.add_argument("--pin", type=int, help="number of the core that each contestant's worker is bound to")
+    parser.add_argument("--one-core", action="store_true", help="run wait with APPLY_ONE_CORE=yes, too (Linux)")
     parser.add_argument("--document", action="store_true", help="write table and plot into docs/")
     options = parser.parse_args()
     chosen = options.workloads or list(WORKLOADS)
     unknown = set(chosen) - set(WORKLOADS)
     if unknown:
         parser.error(f"unknown workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
-    if options.pin is not None:
-        pin_to(options.pin)
     with ExitStack() as stack:
         options.node = stack.enter_context(RabbitNode()) if options.rabbitmq else None
         return _measure(options, chosen)

@@ -99,14 +99,14 @@ class Cost:
 
 
 @contextmanager
-def worker(command: Sequence[str], env: dict[str, str]) -> Iterator[Child]:
-    """One worker process, ready: it has said `[START]`."""
+def worker(command: Sequence[str], env: dict[str, str], says: str) -> Iterator[Child]:
+    """One worker process, ready: it has said what it `says` then."""
     ready = threading.Event()
     lines: list[str] = []
 
     def read(line: str) -> None:
         lines.append(line)
-        if "[START]" in line:
+        if says in line:
             ready.set()
 
     child = Child(list(command), {"PYTHONPATH": os.curdir, **env}, read)

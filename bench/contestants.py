@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ _QUIET: Final = ("--without-mingle", "--without-gossip")
 
 @dataclass(frozen=True)
 class Contestant:
-    """One worker program: its command, the task and queue it reads, the streams it writes."""
+    """One worker program: its command, the task and queue it reads, the streams it writes, and when it is ready."""
 
     name: str
     command: tuple[str, ...]
@@ -29,6 +29,8 @@ class Contestant:
     queue: str
     orders: str
     results: str
+    settings: dict[str, str] = field(default_factory=dict)
+    ready: str = "[START]"
 
 
 GATE: Final = Contestant(
@@ -40,6 +42,9 @@ GATE: Final = Contestant(
     "quantum:stream:apply.result",
 )
 
+#: The gate on one core (`workers.core`), which it chooses a second after its start.
+ONE_CORE: Final = replace(GATE, name="gate one core", settings={"APPLY_ONE_CORE": "yes"}, ready="[CORE] keeps to core")
+
 _STOCK: Final = (*celery_command()[:3], "-A", "bench.stock", "worker", *_QUIET)
 
 #: Waits as Celery's manual would: `self.retry(countdown=0.1)`.
@@ -47,15 +52,6 @@ RETRY: Final = Contestant("stock retry", _STOCK, "bench.attempt", "stock", "benc
 
 #: The least a Celery task can do: write one entry.
 NOOP: Final = Contestant("stock no-op", _STOCK, "bench.noop", "stock", "bench:results", "bench:results")
-
-
-#: In front of every worker's command.
-_prefix: list[str] = []
-
-
-def pin_to(core: int) -> None:
-    """Bind the workers of all contestants to one core (Linux)."""
-    _prefix[:] = ["taskset", "-c", str(core)]
 
 
 @contextmanager
@@ -66,9 +62,10 @@ def running(on: Bed, who: Contestant, **settings: str) -> Iterator[Cost]:
         "APPLY_BROKER_URL": on.broker_url,
         "APPLY_MODE": "paper",
         "APPLY_ISSUERS": "",
+        **who.settings,
         **settings,
     }
-    with worker((*_prefix, *who.command), env) as process:
+    with worker(who.command, env, who.ready) as process:
         yield Cost(process)
 
 

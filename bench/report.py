@@ -29,8 +29,7 @@ def lines(document: dict[str, Any]) -> list[str]:
     found, options = document["medians"], document["options"]
     versions = f"{document['cores']} cores, Python {document['python']}, Celery {document['celery']}"
     headings = "".join(f"{heading:>9}" for heading in ("plans/s", "p50 ms", "p99 ms", "max ms", "CPU ms"))
-    bound = "" if options["pin"] is None else ", bound to one core"
-    said = [f"{versions}, medians of {options['runs']} run(s){bound}", "", f"{'workload':<16}{'worker':<13}{headings}"]
+    said = [f"{versions}, medians of {options['runs']} run(s)", "", f"{'workload':<16}{'worker':<13}{headings}"]
     for rate, pair in found.get("wait", {}).items():
         said += [_line(f"wait {rate}", name, figures, rate.split("/")[0]) for name, figures in pair.items() if figures]
     for workload in ("drain", "park", "chain"):
@@ -50,7 +49,9 @@ def ratios(found: dict[str, Any]) -> list[str]:
     said = []
     for rate, pair in found.get("wait", {}).items():
         gate, twin = pair["gate"], pair["retry"]
-        said.append(f"wait {rate}: {gate['executed']:.0f} of {gate['plans']:.0f} plans executed")
+        bound = pair.get("one core")
+        both = f", {bound['executed']:.0f} on one core" if bound else ""
+        said.append(f"wait {rate}: {gate['executed']:.0f} of {gate['plans']:.0f} plans executed{both}")
         if twin:
             said.append(
                 f"  stock retry / gate: p50 {twin['p50_ms'] / gate['p50_ms']:.0f}x, "
@@ -106,6 +107,6 @@ def write(document: dict[str, Any], said: list[str]) -> None:
 
 
 def _line(workload: str, who: str, figures: dict[str, Any], per_s: str = "") -> str:
-    name = {"retry": "stock retry", "noop": "stock no-op"}.get(who, who)
+    name = {"retry": "stock retry", "noop": "stock no-op", "one core": "gate one core"}.get(who, who)
     shown = [figures.get("plans_per_s", per_s or "-"), *(figures.get(key, "-") for key in _COLUMNS)]
     return f"{workload:<16}{name:<13}" + "".join(f"{value:>9}" for value in shown)

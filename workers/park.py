@@ -6,7 +6,7 @@ the event loop, many plans in one round trip; a task attempt starts only where i
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping
 from time import monotonic
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from celery.worker import state as _state
 
 from tasks import log, observed
 from tasks.attempt import appraise
-from tasks.consume import Busy
+from tasks.consume import Answer, Busy
 from tasks.errors import StoreUnavailable
 from tasks.execute import ASK_ISSUERS, SEEN, intent_of
 from tasks.intent import ExecuteIntent
@@ -112,7 +112,7 @@ class Lot:
         else:
             self._look([parked])
 
-    def heard(self, written: Mapping[str, Set[str]]) -> None:
+    def heard(self, written: Mapping[str, Collection[str]]) -> None:
         """Something was written about these plans: permits by name, or "" for another thing.
 
         Where a permit is still missing there is no hurry.
@@ -120,7 +120,7 @@ class Lot:
         hurried = []
         for plan_id, names in written.items():
             for parked in self._parked.get(plan_id, ()):
-                parked.missing -= names
+                parked.missing = parked.missing.difference(names)
                 if parked.missing and "" not in names:
                     self._put_off(parked)
                 else:
@@ -205,39 +205,41 @@ class Lot:
             self._unhurried.pop(parked, None)
         looks = [(parked.intent, self._parts.token()) for parked in waiting]
         answers = self._parts.gate.look_many(looks)
-        issuers = bool(self._parts.settings.issuers)
         for parked, (_, token), answer in zip(waiting, looks, answers, strict=True):
-            request = parked.request.request_dict
-            if isinstance(answer, StoreUnavailable):
-                # An attempt finds out, and says so. That look may have taken the plan up, unheard: nobody else would
-                # ask the issuers. Asking twice is harmless, each answers a plan once. Not where this message's plan
-                # was seen before.
-                request[SEEN] = None
-                if issuers:
-                    request.setdefault(ASK_ISSUERS, parked.deadline is None)
-                self._run(parked)
-                continue
-            if isinstance(answer, Busy):
-                # Another attempt has it: nothing to do until its lease is over, and then it is for an attempt.
-                request[SEEN] = parked.deadline = None
-                if answer.lease_left_ms > 0:
-                    self._hold(parked, self._parts.wait.busy_pause_ms(answer.lease_left_ms) / 1000)
-                else:
-                    self._run(parked)
-                continue
-            request[SEEN] = seen = appraise(self._parts, parked.intent, token, answer)
-            if isinstance(answer, Stands) and answer.first:
-                observed.count("taken_up")
-            if not isinstance(answer, Stands) or not seen.missing:
-                self._run(parked)
-            elif issuers and (answer.first or request.get(ASK_ISSUERS)):
-                request[ASK_ISSUERS] = True
-                self._run(parked)
+            self._looked(parked, token, answer)
+
+    def _looked(self, parked: Parked, token: str, answer: Answer | StoreUnavailable) -> None:
+        request, issuers = parked.request.request_dict, bool(self._parts.settings.issuers)
+        if isinstance(answer, StoreUnavailable):
+            # An attempt finds out, and says so. That look may have taken the plan up, unheard: nobody else would
+            # ask the issuers. Asking twice is harmless, each answers a plan once. Not where this message's plan
+            # was seen before.
+            request[SEEN] = None
+            if issuers:
+                request.setdefault(ASK_ISSUERS, parked.deadline is None)
+            self._run(parked)
+            return
+        if isinstance(answer, Busy):
+            # Another attempt has it: nothing to do until its lease is over, and then it is for an attempt.
+            request[SEEN] = parked.deadline = None
+            parked.missing = frozenset()
+            if answer.lease_left_ms > 0:
+                self._hold(parked, self._parts.wait.busy_pause_ms(answer.lease_left_ms) / 1000)
             else:
-                left_s = self._parts.wait.verdict_after_ms(answer.left_ms) / 1000
-                parked.deadline = monotonic() + left_s
-                parked.missing = seen.missing
-                self._hold(parked, left_s)
+                self._run(parked)
+            return
+        request[SEEN] = seen = appraise(self._parts, parked.intent, token, answer)
+        if isinstance(answer, Stands) and answer.first:
+            observed.count("taken_up")
+        if not isinstance(answer, Stands) or not seen.missing:
+            self._run(parked)
+        elif issuers and (answer.first or request.get(ASK_ISSUERS)):
+            request[ASK_ISSUERS] = True
+            self._run(parked)
+        else:
+            left_s = self._parts.wait.verdict_after_ms(answer.left_ms) / 1000
+            parked.deadline, parked.missing = monotonic() + left_s, seen.missing
+            self._hold(parked, left_s)
 
     def _due(self, request: Any, parked: Parked) -> None:  # noqa: ANN401 - the request is for `inspect scheduled`
         if parked.deadline is not None and monotonic() >= parked.deadline:
