@@ -69,13 +69,6 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local function whole(number) return string.format('%.0f', number) end
 
--- Entries of the timeline before this call.
-local noted
-local function note(...)
-  redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', ...)
-  if noted == 0 then redis.call('EXPIRE', timeline, timeline_ttl_s) end
-end
-
 local known = redis.call('HMGET', record, 'state', 'content', 'taken_up_ms', 'deadline_ms', 'attempts', 'token',
   'lease_until_ms', 'consumed_ms', 'safe_qty', 'recovering', 'last_token', 'registered_ms', 'last_look')
 local state, taken_up, deadline = known[1], tonumber(known[3]), tonumber(known[4])
@@ -91,7 +84,13 @@ if state and known[2] ~= content then return { 'conflict', known[2] } end
 -- Met here, before the first write: a key of another type would stop the script half way, and nothing is undone.
 -- A look at a waiting plan leaves its due time alone.
 if state ~= 'waiting' or mode == 'consume' then redis.call('ZCARD', open) end
-noted = redis.call('XLEN', timeline)
+local noted = redis.call('XLEN', timeline)
+
+-- A look that sees something new comes within the wait: it need not lengthen the timeline's life.
+local function note(...)
+  redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', ...)
+  if noted == 0 or state ~= 'waiting' or mode == 'consume' then redis.call('EXPIRE', timeline, timeline_ttl_s) end
+end
 
 local function claimed(word, until_ms)
   return { word, tonumber(known[8]), until_ms, known[9], attempts, tonumber(known[8]) - taken_up }
@@ -157,7 +156,11 @@ for i = FIRST_PERMIT, #KEYS do
   local ttl_ms = redis.call('PTTL', KEYS[i])
   if ttl_ms ~= -2 then
     kind, bytes = 'string', redis.pcall('GETRANGE', KEYS[i], 0, max_bytes)
-    if type(bytes) == 'table' then kind, bytes = redis.call('TYPE', KEYS[i])['ok'], '' end
+    if type(bytes) == 'table' then
+      kind = redis.call('TYPE', KEYS[i])['ok']
+      -- Refused for its type, it has no bytes; refused for anything else, that is the caller's to know.
+      bytes = kind == 'string' and redis.call('GETRANGE', KEYS[i], 0, max_bytes) or ''
+    end
     size = #bytes
     if size > max_bytes then size, bytes = redis.call('STRLEN', KEYS[i]), '' end
   end

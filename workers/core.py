@@ -99,30 +99,35 @@ class Keeper:
             now, before = usage(self._allowed), self._before
             self._before = now
             used = others(before, now, self._here) if before else {}
-            if used:
-                self._settle_on(random.choice(freest(used, self._here)))  # noqa: S311 - no secret
-            if self._here is not None:
-                # Every time: a thread may just have been started by one that was not bound yet.
-                _bind(self._here)
+            core = self._choose(used) if used else self._here
+            if core is not None:
+                # Also where it stays: a thread may just have been started by one that was not bound yet.
+                _bind({core})
+            if core != self._here:
+                log.log_core(core, sorted(self._allowed))
+                # Of the second in which it moved nobody can tell what it used where.
+                self._here, self._before = core, None
         except (OSError, ValueError) as error:
-            log.log_core_unbound(str(error))
-            self._allowed = set()
+            self._give_up(error)
 
-    def _settle_on(self, core: int) -> None:
-        if core == self._here:
-            return
-        # Two workers on one core would move away from it together, and meet on the next.
-        if self._here is not None and random.random() < 0.5:  # noqa: PLR2004, S311 - one of two stays; no secret
-            return
-        # Of the second in which it moved nobody can tell what it used where.
-        self._here, self._before = core, None
-        log.log_core(core, sorted(self._allowed))
+    def _choose(self, used: Mapping[int, float]) -> int:
+        core = random.choice(freest(used, self._here))  # noqa: S311 - no secret
+        # Two workers on one core would move away from it together, and meet on the next: one of two stays.
+        stays = self._here is not None and random.random() < 0.5  # noqa: PLR2004, S311 - one of two; no secret
+        return self._here if stays and self._here is not None else core
+
+    def _give_up(self, error: Exception) -> None:
+        # A core that was taken away is refused: what is left of those that were allowed is not.
+        with suppress(OSError):
+            _bind(self._allowed)
+        log.log_core_unbound(str(error))
+        self._allowed, self._here = set(), None
 
 
-def _bind(core: int) -> None:
+def _bind(cores: set[int]) -> None:
     for thread in Path("/proc/self/task").iterdir():
         with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread.name), {core})
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 class OneCore(bootsteps.StartStopStep):
@@ -146,6 +151,8 @@ class OneCore(bootsteps.StartStopStep):
             log.log_core_unbound(f"the {pool} pool has no threads that share an interpreter")
         elif not hasattr(os, "sched_setaffinity"):
             log.log_core_unbound("this system binds no threads to cores")
+        elif len(os.sched_getaffinity(0)) == 1:
+            log.log_core_unbound("this process may use one core only: there is nothing to choose")
         else:
             keeper = Keeper()
             keeper.look()

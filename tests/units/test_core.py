@@ -42,7 +42,10 @@ def test_its_own_use_does_not_drive_it_away() -> None:
 
 @pytest.mark.skipif(not MANY, reason="one core, or a system that binds no threads: nothing to choose from")
 def test_all_threads_move_together_and_somebody_elses_word_is_final() -> None:
-    """In a process of its own, with figures that are given: bound, moved off a busy core, then left alone."""
+    """In a process of its own, with figures that are given: bound, moved off a busy core, then left alone.
+
+    And let go where the system refuses the core that was chosen.
+    """
     script = dedent("""
         import os, threading
         from workers import core
@@ -75,8 +78,16 @@ def test_all_threads_move_together_and_somebody_elses_word_is_final() -> None:
             cores_s[second] += 0.9
             keeper.look()
         print("left alone" if bound() == {second} else bound())
+        keeper, gone = core.Keeper(), 4000
+        keeper._allowed, cores_s[gone] = {first, second, gone}, 0.0
+        for _ in range(3):
+            keeper.look()
+            at_s += 1.0
+            cores_s[first] += 0.9
+            cores_s[second] += 0.9
+        print("let go" if bound() == {first, second} else bound())
         done.set()
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
 
-    assert ["bound", "bound", "left alone"] == done.stdout.split("\n")[:3], done.stderr
+    assert ["bound", "bound", "left alone", "let go"] == done.stdout.split("\n")[:4], done.stderr

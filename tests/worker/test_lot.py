@@ -3,6 +3,8 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from socket import socketpair
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,10 @@ from tasks.keys import Keys
 from tasks.parts import Parts
 from tasks.settings import Settings
 from tests.helpers import grant, intent_of, record_of, wait_until
-from workers import park
+from workers import park, watch
+
+#: A turn in which nothing happens waits so long at most; kombu would wait a second.
+EVERY_S = 0.01
 
 
 class Message:
@@ -37,12 +42,30 @@ class Consumer:
 
     def __init__(self) -> None:
         self.hub: Any = Hub()
+        watch.fire_all_due(self.hub)
+        # How long each turn was ready to wait for a socket.
+        self.rests_s: list[float] = []
+        poll = self.hub.poller.poll
+
+        def rest(timeout_s: float) -> Any:
+            self.rests_s.append(timeout_s)
+            return poll(timeout_s)
+
+        self.hub.poller.poll = rest
+        # Without a socket to wait for, kombu does not poll.
+        self._sockets = socketpair()
+        self.hub.add_reader(self._sockets[0].fileno(), bool)
         self.timer, self.call_soon = self.hub.timer, self.hub.call_soon
         self._loop = self.hub.create_loop()
-        # Otherwise a turn in which nothing happens lasts a second.
-        self.hub.call_repeatedly(0.01, bool)
+        self.hub.call_repeatedly(EVERY_S, bool)
         self.qos = self
         self.started: list[str] = []
+
+    def close(self) -> None:
+        """Nothing of it stays open."""
+        self.hub.close()
+        for end in self._sockets:
+            end.close()
 
     def turn(self) -> None:
         """One turn of the event loop."""
@@ -75,7 +98,7 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Consumer]:
     monkeypatch.setattr(park.state, "task_reserved", lambda _: None)
     made = Consumer()
     yield made
-    made.hub.close()
+    made.close()
 
 
 @pytest.fixture
@@ -159,6 +182,32 @@ def test_a_permit_that_went_again_is_missing_again(
     lot.heard({"p1": {"governor"}})
 
     assert ([], ["p1"]) == (before, consumer.started)
+
+
+def test_the_loop_does_not_rest_while_plans_are_due(consumer: Consumer, lot: park.Lot) -> None:
+    """More plans fall due together than upstream fires timers in a turn: it waits for the next one only."""
+    names = [f"p{number}" for number in range(35)]
+    for name in names:
+        lot.arrive(Message(name))
+    consumer.turn()
+    consumer.turn_until(names[-1])
+
+    assert sorted(names) == sorted(consumer.started)
+    assert [] == [rest_s for rest_s in consumer.rests_s if rest_s > EVERY_S]
+
+
+def test_the_watch_sees_to_that(
+    consumer: Consumer, lot: park.Lot, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every worker, before its event loop is made, and again for each connection."""
+    monkeypatch.setattr(watch, "parts_of_process", lambda: parts)
+    hub: Any = Hub()
+    parent = SimpleNamespace(hub=hub, timer=hub.timer, permit_lot=lot, call_soon=consumer.call_soon)
+    for _ in range(2):
+        watch.PermitWatch(parent).start(parent)
+
+        assert {"min_delay": 0} == hub.fire_timers.keywords
+    hub.close()
 
 
 def test_of_a_plan_that_waits_no_longer_nothing_is_left(

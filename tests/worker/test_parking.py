@@ -201,6 +201,9 @@ def test_what_parking_relies_on_is_still_there() -> None:
     assert {"request"} <= set(inspect.signature(state.task_scheduled).parameters)  # type: ignore[attr-defined] # stubs
     assert "qos.decrement_eventually()" in inspect.getsource(Consumer.apply_eta_task)
     assert hasattr(Hub, "_on_wakeup")
+    assert "fire_timers = self.fire_timers" in inspect.getsource(Hub.create_loop)
+    assert "poll_timeout = fire_timers(propagate=propagate) if scheduled else 1" in inspect.getsource(Hub.create_loop)
+    assert "return min(delay or min_delay, max_delay)" in inspect.getsource(Hub.fire_timers)
     assert "self._on_ack(logger, self._connection_errors)" in inspect.getsource(Request.acknowledge)
     assert "return self.hub.call_soon(p)" in inspect.getsource(vars(Consumer)["call_soon_ack"])
     assert "for tick_callback in copy(self.on_tick)" in inspect.getsource(Hub.create_loop)
