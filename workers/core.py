@@ -100,9 +100,10 @@ class Keeper:
             self._before = now
             used = others(before, now, self._here) if before else {}
             core = self._choose(used) if used else self._here
-            if core is not None:
-                # Also where it stays: a thread may just have been started by one that was not bound yet.
-                _bind({core})
+            if core is None:
+                return
+            # Also where it stays: a thread may just have been started by one that was not bound yet.
+            _bind({core})
             if core != self._here:
                 log.log_core(core, sorted(self._allowed))
                 # Of the second in which it moved nobody can tell what it used where.
