@@ -52,6 +52,7 @@ class Unit:
         """Start the process; does nothing where it runs."""
         if self.running():
             return
+        self._let_go()
         self._ready_before = self._ready_lines()
         self.stopping_since = 0.0
         command = celery_command(
@@ -74,6 +75,11 @@ class Unit:
         assert self._guard.stdout is not None
         with self._guard.stdout as told:
             self._main = int(told.readline())
+
+    def _let_go(self) -> None:
+        """Close what held the guard that has ended: another one may follow."""
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
 
     def running(self) -> bool:
         """Whether anything of it is alive."""
@@ -126,8 +132,7 @@ class Unit:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guard.wait(STOP_WITHIN_S)
         self.kill()
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
+        self._let_go()
 
     def log_lines(self) -> Iterator[str]:
         """Everything it wrote, over all its lives."""
