@@ -75,17 +75,11 @@ def _act(parts: Parts, intent: ExecuteIntent, store_error: str, seen: Seen | Non
 
 
 def _dispatch(parts: Parts, intent: ExecuteIntent, consumed: Consumed) -> Outcome | Again:
-    dry_run = parts.settings.mode == "dry_run"
-    # A venue outside may take seconds to answer: the line is not kept waiting for it. The one in Redis answers within
-    # a millisecond: there the order is not kept waiting for the line.
-    told = dry_run or not parts.venue.checks_claim
-    if told:
-        log.log_ok(intent.plan_id, intent.symbol, consumed.claim)
-    if dry_run:
+    # Before the order: a worker that is lost in between leaves its line all the same.
+    log.log_ok(intent.plan_id, intent.symbol, consumed.claim)
+    if parts.settings.mode == "dry_run":
         return _end_claim(parts, consumed.claim, dry_run_ending(intent, consumed.claim))
     receipt = dispatch(parts, intent, consumed)
-    if not told:
-        log.log_ok(intent.plan_id, intent.symbol, consumed.claim)
     ending = None if receipt.working else ending_of(intent, consumed.claim, receipt)
     if ending:
         return _end_claim(parts, consumed.claim, ending)

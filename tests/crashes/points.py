@@ -33,9 +33,9 @@ class Step(StrEnum):
     JUDGE = "judge"  # it judges what stands
     START = "start"  # an attempt starts, in the pool
     CONSUME = "consume"  # permits are consumed, the claim is made
+    TELL = "tell"  # the OK line is logged
     CONFIRM = "confirm"  # the claim is checked once more, and that the order may leave now is kept (venues outside)
     ORDER = "order"  # the order is submitted
-    TELL = "tell"  # the OK line is logged; before CONFIRM and ORDER where the venue is outside of Redis
     FINISH = "finish"  # the outcome is recorded
     STORE = "store"  # Celery's result is stored
     DONE = "done"  # the worker learns that the attempt has ended

@@ -1,7 +1,6 @@
 """A worker is killed around an order to a venue that cannot check its claim: at most one order, the right outcome."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,8 +25,7 @@ def test_a_worker_killed_around_an_order_to_a_venue_outside(site: Site, tmp_path
             arena.ordered = lambda: plans(venue)
             for point in FAR_POINTS:
                 fate = Fate("kill", "main", point)
-                # The line is not kept waiting for a venue outside.
-                promises[arena.strike(fate)] = replace(promised(fate, pool, back_in_time=False), ok_lines=1)
+                promises[arena.strike(fate)] = promised(fate, pool, back_in_time=False)
                 arena.replace_lost()
             arena.settle(promises)
             arena.check(promises)
