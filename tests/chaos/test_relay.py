@@ -112,8 +112,9 @@ def test_a_connection_that_lost_a_reply_ends(relay: Relay, server: RealServer) -
         assert b"+PONG\r\n" == line.recv(100)
         relay.lose_replies()
         wait_until(lambda: not echoes(path), "replies are lost")
+        before = calls_of_ping(server)
         line.sendall(b"PING\r\n")
-        wait_until(lambda: calls_of_ping(server) >= 3, "the server answered")
+        wait_until(lambda: calls_of_ping(server) > before, "the server answered")
         relay.mend()
 
         assert b"" == line.recv(100)

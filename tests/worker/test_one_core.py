@@ -44,6 +44,7 @@ def test_all_threads_keep_to_one_core(site: Site) -> None:
         assert [1] == [len(cores) for cores in found]
 
 
+@pytest.mark.long
 def test_other_pools_and_other_workers_are_left_alone(site: Site) -> None:
     """Asked for in a pool without threads it says that it does nothing; without being asked it says nothing."""
     everywhere = {frozenset(os.sched_getaffinity(0))}
