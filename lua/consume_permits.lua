@@ -69,6 +69,13 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local function whole(number) return string.format('%.0f', number) end
 
+local kept = false
+local function note(...)
+  redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', ...)
+  if not kept then redis.call('EXPIRE', timeline, timeline_ttl_s) end
+  kept = true
+end
+
 local known = redis.call('HMGET', record, 'state', 'content', 'taken_up_ms', 'deadline_ms', 'attempts', 'token',
   'lease_until_ms', 'consumed_ms', 'safe_qty', 'recovering', 'last_token', 'registered_ms', 'last_look')
 local state, taken_up, deadline = known[1], tonumber(known[3]), tonumber(known[4])
@@ -85,12 +92,6 @@ if state and known[2] ~= content then return { 'conflict', known[2] } end
 -- A look at a waiting plan leaves its due time alone.
 if state ~= 'waiting' or mode == 'consume' then redis.call('ZCARD', open) end
 local noted = redis.call('XLEN', timeline)
-
--- A look that sees something new comes within the wait: it need not lengthen the timeline's life.
-local function note(...)
-  redis.call('XADD', timeline, 'MAXLEN', '~', 200, '*', ...)
-  if noted == 0 or state ~= 'waiting' or mode == 'consume' then redis.call('EXPIRE', timeline, timeline_ttl_s) end
-end
 
 local function claimed(word, until_ms)
   return { word, tonumber(known[8]), until_ms, known[9], attempts, tonumber(known[8]) - taken_up }
@@ -152,15 +153,11 @@ local answer = { 'stands', now, taken_up, deadline, attempts, switch_value, bloc
 local consumable = mode == 'consume' and now < deadline and SWITCH_OFF[switch_value] and block_value == ''
   and (not created_ms or (now <= created_ms + max_age_ms and created_ms >= since)) and known_ms >= since
 for i = FIRST_PERMIT, #KEYS do
-  local kind, size, bytes = 'none', 0, ''
-  local ttl_ms = redis.call('PTTL', KEYS[i])
-  if ttl_ms ~= -2 then
-    kind, bytes = 'string', redis.pcall('GETRANGE', KEYS[i], 0, max_bytes)
-    if type(bytes) == 'table' then
-      kind = redis.call('TYPE', KEYS[i])['ok']
-      -- Refused for its type, it has no bytes; refused for anything else, that is the caller's to know.
-      bytes = kind == 'string' and redis.call('GETRANGE', KEYS[i], 0, max_bytes) or ''
-    end
+  local kind = redis.call('TYPE', KEYS[i])['ok']
+  local ttl_ms, size, bytes = -2, 0, ''
+  if kind ~= 'none' then ttl_ms = redis.call('PTTL', KEYS[i]) end
+  if kind == 'string' then
+    bytes = redis.call('GETRANGE', KEYS[i], 0, max_bytes)
     size = #bytes
     if size > max_bytes then size, bytes = redis.call('STRLEN', KEYS[i]), '' end
   end
@@ -168,8 +165,7 @@ for i = FIRST_PERMIT, #KEYS do
   local from_before = digest and redis.sha1hex(bytes) == digest and 1 or 0
   consumable = consumable and kind == 'string' and ttl_ms > 0 and ttl_ms <= max_ttl_ms and from_before == 0
     and size <= max_bytes and bytes == ARGV[FIRST_JUDGED + i - FIRST_PERMIT]
-  local at = FIRST_STANDING + (i - FIRST_PERMIT) * PARTS
-  answer[at], answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = kind, ttl_ms, size, bytes, from_before
+  for _, part in ipairs({ kind, ttl_ms, size, bytes, from_before }) do answer[#answer + 1] = part end
 end
 
 if not consumable then

@@ -2,9 +2,9 @@
 --
 -- Promise: an entry is in its queue or in `unacked`, never in neither, whatever is killed and when; the mark is
 -- written before the entry leaves its queue, so that a full server takes nothing. A call whose reply was lost is
--- sent again with the same token and gets the same entries. Queues are read in turns, the more urgent first. What
--- is read last of every queue is that it is empty, or its length: a client that tracks its reads is told of the next
--- entry. A key that is no list is no queue, and keeps nobody from the others.
+-- sent again with the same token and gets the same entries. Queues are read in turns, the more urgent first. The
+-- length of every queue is read last: a client that tracks its reads is told of the next entry. A key that is no list
+-- is no queue, and keeps nobody from the others.
 --
 -- KEYS[1]  unacknowledged messages    HASH: tag -> [entry, exchange, routing key], as kombu keeps it
 -- KEYS[2]  their index                ZSET: tag by epoch seconds of its taking
@@ -57,13 +57,11 @@ if again == 'again' then
   end
 end
 
--- Those that were read last when nothing was in them: their length is known.
-local empty = {}
 local first = FIRST_QUEUE
 while first <= #KEYS and taken < most do
   local found = false
   for key = first, first + side_by_side - 1 do
-    local entry = taken < most and not empty[key] and redis.pcall('LINDEX', KEYS[key], -1)
+    local entry = taken < most and redis.pcall('LINDEX', KEYS[key], -1)
     if type(entry) == 'string' then
       taken, found = taken + 1, true
       local queue, tag = key - FIRST_QUEUE + 1, token .. '.' .. taken
@@ -71,15 +69,13 @@ while first <= #KEYS and taken < most do
       redis.call('ZADD', index, now, tag)
       redis.call('RPOP', KEYS[key])
       add(tag, queue, entry)
-    elseif taken < most then
-      empty[key] = true
     end
   end
   if not found then first = first + side_by_side end
 end
 
 for key = FIRST_QUEUE, #KEYS do
-  local left = not empty[key] and redis.pcall('LLEN', KEYS[key])
+  local left = redis.pcall('LLEN', KEYS[key])
   if type(left) == 'number' then answer[1] = answer[1] + left end
 end
 return answer

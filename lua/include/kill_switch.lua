@@ -5,9 +5,7 @@ local SWITCH_OFF = { [''] = true, ['0'] = true, ['false'] = true, ['off'] = true
 
 -- What stands there, as text; '' where nothing does.
 local function switch_found(key)
-  local found = redis.pcall('GET', key)
-  if type(found) ~= 'table' then return found or '' end
   local kind = redis.call('TYPE', key)['ok']
-  -- Not for its type: whatever it is, it is the caller's to know.
+  if kind == 'none' then return '' end
   return kind == 'string' and redis.call('GET', key) or 'a Redis ' .. kind
 end
