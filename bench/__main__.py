@@ -28,19 +28,18 @@ Run = Callable[[argparse.Namespace, int], dict[str, Any]]
 
 def _wait(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    gates = {"gate": GATE} | ({"one core": ONE_CORE} if options.one_core else {})
     for per_s in options.rates:
-        found[f"{per_s}/s"] = {
-            "gate": wait(GATE, per_s, options.seconds, seed),
-            "one core": wait(ONE_CORE, per_s, options.seconds, seed) if options.one_core else None,
+        given = (per_s, options.seconds, seed)
+        found[f"{per_s}/s"] = {name: wait(who, *given) for name, who in gates.items()} | {
             # Above this rate it falls behind, and only its queue is measured.
-            "retry": wait(RETRY, per_s, options.seconds, seed) if per_s <= options.twin_rate else None,
+            "retry": wait(RETRY, *given) if per_s <= options.twin_rate else None
         }
         if options.node:
-            url = options.node.url(options.node.add_vhost())
-            found[f"{per_s}/s amqp"] = {"gate": wait(GATE, per_s, options.seconds, seed, url), "retry": None}
-            if options.one_core:
-                url = options.node.url(options.node.add_vhost())
-                found[f"{per_s}/s amqp"]["one core"] = wait(ONE_CORE, per_s, options.seconds, seed, url)
+            urls = (options.node.url(options.node.add_vhost()) for _ in gates)
+            found[f"{per_s}/s amqp"] = {
+                name: wait(who, *given, url) for (name, who), url in zip(gates.items(), urls, strict=True)
+            } | {"retry": None}
     return found
 
 

@@ -112,10 +112,10 @@ class Keeper:
             self._give_up(error)
 
     def _choose(self, used: Mapping[int, float]) -> int:
-        core = random.choice(freest(used, self._here))  # noqa: S311 - no secret
         # Two workers on one core would move away from it together, and meet on the next: one of two stays.
-        stays = self._here is not None and random.random() < 0.5  # noqa: PLR2004, S311 - one of two; no secret
-        return self._here if stays and self._here is not None else core
+        if self._here is not None and random.random() < 0.5:  # noqa: PLR2004, S311 - one of two; no secret
+            return self._here
+        return random.choice(freest(used, self._here))  # noqa: S311 - no secret
 
     def _give_up(self, error: Exception) -> None:
         # A core that was taken away is refused: what is left of those that were allowed is not.
